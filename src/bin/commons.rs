@@ -1,0 +1,2 @@
+//! The `commons` command.
+fn main() {}

@@ -1,0 +1,124 @@
+//! The crate's one error type: each variant says what was refused, the value met, and the limit.
+
+use std::io;
+use std::time::Duration;
+
+/// What the crate's fallible calls return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a call was refused. Nothing is half done when one of these is returned.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A region has no room for what was to be placed in it.
+    #[error("out of shared memory: {asked} bytes asked, {left} bytes left in the region")]
+    OutOfMemory {
+        /// Bytes needed, bookkeeping included.
+        asked: usize,
+        /// Bytes that are left.
+        left: usize,
+    },
+    /// The wait was bounded, and the bound was reached.
+    #[error("timed out after {after:?}")]
+    Timeout {
+        /// The bound that the caller set.
+        after: Duration,
+    },
+    /// The calling thread already holds what it asks for; waiting would never end.
+    #[error("would deadlock: this thread already holds this {what}")]
+    WouldDeadlock {
+        /// The kind of structure.
+        what: &'static str,
+    },
+    /// A number is outside the range that the call accepts.
+    #[error("{what} is {value}, allowed are {min}..={max}")]
+    OutOfRange {
+        /// What the number stands for.
+        what: &'static str,
+        /// The value met.
+        value: u64,
+        /// The least value allowed.
+        min: u64,
+        /// The greatest value allowed.
+        max: u64,
+    },
+    /// A name does not fit where it is stored.
+    #[error("the name {name:?} has {len} bytes, at most {max} are allowed")]
+    NameTooLong {
+        /// The name given.
+        name: String,
+        /// Its length in bytes.
+        len: usize,
+        /// The most bytes allowed.
+        max: usize,
+    },
+    /// A name holds a byte that it must not.
+    #[error("the name {name:?} holds a zero byte")]
+    BadName {
+        /// The name given.
+        name: String,
+    },
+    /// More threads, over all processes, want to take part than there are slots.
+    #[error("{max} threads, over all processes, already take part; no slot is free for this one")]
+    TooManyParticipants {
+        /// How many can take part at once.
+        max: usize,
+    },
+    /// One thread holds too many locks, read locks and kinds of permits at once.
+    #[error("this thread already holds {max} locks or kinds of permits, the most that one thread may hold at once")]
+    TooManyHeld {
+        /// The limit of one thread.
+        max: usize,
+    },
+    /// The caller gives back what it does not hold.
+    #[error("this process holds no permit of this {what}")]
+    NotHeld {
+        /// The kind of structure.
+        what: &'static str,
+    },
+    /// A structure was to be made in a process that was already forked off the one that should share it.
+    #[error("{what} made in a forked worker would be shared with nobody: make it before the fork")]
+    AfterFork {
+        /// The kind of structure.
+        what: &'static str,
+    },
+    /// A call that belongs to one process was made in another.
+    #[error("{call} belongs to the {expected}, and this process (pid {pid}) is not it")]
+    WrongProcess {
+        /// The call.
+        call: &'static str,
+        /// The process it belongs to.
+        expected: &'static str,
+        /// The calling process.
+        pid: u32,
+    },
+    /// The process has more than one thread, so forking it is not safe.
+    #[error("{call} forks, and this process already has {threads} threads: start it before any thread or runtime")]
+    Threads {
+        /// The call.
+        call: &'static str,
+        /// How many threads there are.
+        threads: usize,
+    },
+    /// A process that was said to be dead is alive.
+    #[error("process {pid} is still alive: only a dead one (a zombie before it is reaped, or one gone) is recovered")]
+    StillAlive {
+        /// The process.
+        pid: u32,
+    },
+    /// The kernel refused a call.
+    #[error("{call}: {source}")]
+    System {
+        /// What was attempted.
+        call: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// Turns a kernel error into [`Error::System`]; for `map_err`.
+    pub(crate) fn system<E: Into<io::Error>>(call: &'static str) -> impl FnOnce(E) -> Error {
+        move |source| Error::System { call, source: source.into() }
+    }
+}
