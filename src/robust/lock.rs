@@ -1,0 +1,165 @@
+//! The robust lock: owner in the word, sleep on its half, take over from the dead.
+
+use super::ledger::{Claim, Held};
+use super::participant::{Seat, certainly_dead, known_dead, me, seated};
+use super::rest::{Patience, Rest, rest};
+use super::word::{LockWord, Tag};
+use crate::shm::{Key, shared};
+use crate::sync::{AtomicU64, Look, Ordering, futex, spin_hint, spins};
+use crate::{Error, Result};
+
+shared! {
+    /// Eight bytes of shared memory; zero is free.
+    pub(crate) struct RobustLock {
+        word: AtomicU64,
+    }
+}
+
+/// The receipt of an acquisition: what is needed to release it.
+#[must_use]
+pub(crate) struct Owned {
+    tag: Tag,
+    /// The word as it was when taken; its version does not change while it is owned.
+    taken: LockWord,
+    held: Option<Held>,
+    recovered: bool,
+}
+
+impl Owned {
+    /// Whether the previous owner died holding the lock.
+    pub(crate) fn recovered(&self) -> bool {
+        self.recovered
+    }
+}
+
+impl RobustLock {
+    /// The cell that names the lock.
+    pub(crate) fn cell(&self) -> &AtomicU64 {
+        &self.word
+    }
+
+    /// Takes the lock, waiting as long as `patience` lasts.
+    ///
+    /// `key` names this lock's cell; `what` is the word for it in errors. None only when `patience` is none.
+    #[inline(always)]
+    pub(crate) fn acquire(&self, key: Key, what: &'static str, patience: Patience) -> Result<Option<Owned>> {
+        let seat = me()?;
+        // Relaxed: the exchange decides.
+        let seen = LockWord(self.word.load(Ordering::Relaxed));
+        if seen.is_free() {
+            // Before the exchange, so that a death right after it finds the lock in the ledger. A full ledger is no obstacle: the word
+            // names the owner.
+            let held = seat.note(Claim::Lock, key, 1);
+            let taken = seen.taken_by(seat.tag());
+            if self.exchange(seen, taken) {
+                return Ok(Some(Owned { tag: seat.tag(), taken, held, recovered: false }));
+            }
+            if let Some(held) = held {
+                seat.strike(held);
+            }
+        }
+        self.acquire_slowly(key, what, patience, seat)
+    }
+
+    #[inline(always)]
+    fn exchange(&self, from: LockWord, to: LockWord) -> bool {
+        // Acquire: pairs with the Release in `release` and in burial; what the last owner wrote is seen. Release: the entry in the ledger,
+        // written before, is seen by who finds this owner dead.
+        self.word.compare_exchange(from.0, to.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    #[cold]
+    fn acquire_slowly(&self, key: Key, what: &'static str, patience: Patience, seat: Seat) -> Result<Option<Owned>> {
+        let held = seat.note(Claim::Lock, key, 1);
+        let result = self.contend(what, patience, seat);
+        if let (Some(held), Err(_) | Ok(None)) = (held, &result) {
+            seat.strike(held);
+        }
+        Ok(result?.map(|(taken, recovered)| Owned { tag: seat.tag(), taken, held, recovered }))
+    }
+
+    /// The word as taken, and whether its previous owner died.
+    fn contend(&self, what: &'static str, patience: Patience, seat: Seat) -> Result<Option<(LockWord, bool)>> {
+        let mut spins = spins();
+        let mut slept = false;
+        loop {
+            // Relaxed: whatever is concluded from it is made good by an exchange.
+            let seen = LockWord(self.word.load(Ordering::Relaxed));
+            let Some(owner) = seen.owner() else {
+                // Who slept cannot know whether others still do, and so lets the next release wake one more.
+                let taken = seen.taken_by(seat.tag());
+                let taken = if slept { taken.with_sleepers() } else { taken };
+                if self.exchange(seen, taken) {
+                    return Ok(Some((taken, seen.dirty())));
+                }
+                continue;
+            };
+            if owner == seat.tag() {
+                return Err(Error::WouldDeadlock { what });
+            }
+            if known_dead(owner) {
+                let taken = seen.taken_by(seat.tag());
+                let taken = if slept || seen.contended() { taken.with_sleepers() } else { taken };
+                if self.exchange(seen, taken) {
+                    return Ok(Some((taken, true)));
+                }
+                continue;
+            }
+            if matches!(patience, Patience::None) {
+                return if certainly_dead(owner, Look::Quick) { continue } else { Ok(None) };
+            }
+            if spins > 0 && !seen.contended() {
+                spins -= 1;
+                spin_hint();
+                continue;
+            }
+            let asleep = seen.with_sleepers();
+            if !seen.contended() && !self.exchange(seen, asleep) {
+                continue;
+            }
+            // Only now, with the word saying that somebody may sleep: a waiter that gives up may have used up a wake-up meant for
+            // another, which the flag makes good.
+            patience.check()?;
+            slept = true;
+            if rest(&self.word, asleep.0, patience) == Rest::SliceOver {
+                // Buries the owner if it is dead; the next look at the word finds out.
+                let _ = certainly_dead(owner, Look::Close);
+            }
+        }
+    }
+
+    /// Gives the lock back, and wakes one sleeper if there may be one. In a process that only inherited the receipt by a fork, nothing
+    /// happens: the lock is its parent's.
+    #[inline(always)]
+    pub(crate) fn release(&self, owned: Owned) {
+        let next = owned.taken.released();
+        self.release_as(owned, next);
+    }
+
+    /// The same, and the next owner is told that one died.
+    pub(crate) fn release_dirty(&self, owned: Owned) {
+        let next = owned.taken.released_dirty();
+        self.release_as(owned, next);
+    }
+
+    #[inline(always)]
+    fn release_as(&self, owned: Owned, next: LockWord) {
+        let Some(seat) = seated().filter(|seat| seat.tag() == owned.tag) else { return };
+        // Release: pairs with the Acquire of the next owner's exchange. A swap, not a store: it brings along the contended flag, which
+        // others may have set until this very instant.
+        let old = LockWord(self.word.swap(next.0, Ordering::Release));
+        if old.contended() {
+            futex::wake(&self.word, 1);
+        }
+        // Last: a death before the wake-up leaves the entry, and burial wakes in its place.
+        if let Some(held) = owned.held {
+            seat.strike(held);
+        }
+    }
+
+    /// Whether somebody owns it, or died owning it and nobody has taken it since.
+    pub(crate) fn load(&self) -> LockWord {
+        // Acquire: pairs with the Release in `release`.
+        LockWord(self.word.load(Ordering::Acquire))
+    }
+}

@@ -1,0 +1,61 @@
+//! Sleeping with a bound: how long a caller is willing to wait, and how long anybody sleeps in one go.
+
+use std::time::Duration;
+
+use crate::sync::{AtomicU64, Nap, clock, futex};
+use crate::{Error, Result};
+
+/// The longest sleep in one go, in nanoseconds: after 20 ms a sleeper looks whether the one it waits for is still alive.
+pub(crate) const SLICE: u64 = 20_000_000;
+
+/// How long a caller waits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Patience {
+    /// Not at all.
+    None,
+    /// Until the monotonic clock shows `deadline`, which was `asked` from when the call began.
+    Until { deadline: u64, asked: Duration },
+    /// Until it happens.
+    Endless,
+}
+
+impl Patience {
+    /// Counts `asked` from now. What lies beyond the clock's range (584 years) is for ever.
+    pub(crate) fn lasting(asked: Duration) -> Patience {
+        let deadline = u64::try_from(asked.as_nanos()).ok().and_then(|ns| clock::now().checked_add(ns));
+        deadline.map_or(Patience::Endless, |deadline| Patience::Until { deadline, asked })
+    }
+
+    /// [`Error::Timeout`] once the time is over.
+    pub(crate) fn check(self) -> Result<()> {
+        match self {
+            Patience::None => Err(Error::Timeout { after: Duration::ZERO }),
+            Patience::Until { deadline, asked } if clock::now() >= deadline => Err(Error::Timeout { after: asked }),
+            Patience::Until { .. } | Patience::Endless => Ok(()),
+        }
+    }
+}
+
+/// How a sleep ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Rest {
+    /// The word changed, or somebody said so, or a signal came: look again.
+    Stirred,
+    /// A slice is over: look again, and look closely whether those one depends on are alive.
+    SliceOver,
+}
+
+/// Sleeps for at most a slice while the low half of `word` is that of `seen`; the caller checks its patience itself, after it has
+/// looked once more.
+pub(crate) fn rest(word: &AtomicU64, seen: u64, patience: Patience) -> Rest {
+    let slice = clock::now().saturating_add(SLICE);
+    let until = match patience {
+        Patience::Until { deadline, .. } => slice.min(deadline),
+        Patience::None | Patience::Endless => slice,
+    };
+    match futex::wait(word, seen as u32, Some(until)) {
+        Nap::TimedOut => Rest::SliceOver,
+        Nap::Woken | Nap::Changed => Rest::Stirred,
+    }
+}

@@ -1,0 +1,102 @@
+//! Forking where it is safe, and what has to happen around every fork, whoever makes it.
+//!
+//! After a fork the child has one thread: the copy of the one that forked. Whatever another thread was in the middle of
+//! stays in the middle for ever, so [`fork_and_run`] refuses to fork a process that has more than one. Code that is not
+//! ours may fork all the same; for that there are hooks (`pthread_atfork`): the gate, a mutex that is held across every
+//! fork so that no process-local table is ever copied half written, and one function that the child runs first.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
+
+use rustix::process::Pid;
+
+use crate::{Error, Result};
+
+static HOOKS: Once = Once::new();
+static IN_CHILD: OnceLock<fn()> = OnceLock::new();
+static GATE: Mutex<()> = Mutex::new(());
+static SEALED: AtomicBool = AtomicBool::new(false);
+
+thread_local! {
+    /// The gate's guard, between the hook before a fork and the hook after it.
+    static HELD: Cell<Option<MutexGuard<'static, ()>>> = const { Cell::new(None) };
+}
+
+fn lock_gate() -> MutexGuard<'static, ()> {
+    // Poisoned says that a thread panicked inside; what the gate guards is only ever replaced whole.
+    GATE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+extern "C" fn before() {
+    let guard = lock_gate();
+    // A thread that is being torn down has no thread-locals left; it then forks with the gate open, as if there were none.
+    let _ = HELD.try_with(|held| held.set(Some(guard)));
+}
+
+extern "C" fn after_in_parent() {
+    let _ = HELD.try_with(Cell::take);
+}
+
+extern "C" fn after_in_child() {
+    let _ = HELD.try_with(Cell::take);
+    if let Some(hook) = IN_CHILD.get() {
+        hook();
+    }
+}
+
+/// Has `in_child` run first thing in every process forked from now on, and the gate held across every fork. Only the first
+/// call counts: there is one such function in the crate.
+pub(crate) fn install_hooks(in_child: fn()) {
+    HOOKS.call_once(|| {
+        let _ = IN_CHILD.set(in_child);
+        // SAFETY: the three functions are `extern "C"`, take nothing and never unwind: they lock a mutex, set thread-locals
+        // and a number. The call itself only fails for want of memory, when the fork that follows fails as well.
+        unsafe { libc::pthread_atfork(Some(before), Some(after_in_parent), Some(after_in_child)) };
+    });
+}
+
+/// Runs `f` so that no fork of this process falls into the middle of it. Not to be nested.
+pub(crate) fn gated<R>(f: impl FnOnce() -> R) -> R {
+    let _open = lock_gate();
+    f()
+}
+
+/// From now on, making a shared structure in this process is [`Error::AfterFork`]: it would be shared with nobody.
+pub(crate) fn seal_structures() {
+    // Relaxed: called in a fresh child, before it has a second thread.
+    SEALED.store(true, Ordering::Relaxed);
+}
+
+/// Refuses when [`seal_structures`] was called in this process.
+pub(crate) fn structures_allowed(what: &'static str) -> Result<()> {
+    // Relaxed: see `seal_structures`.
+    if SEALED.load(Ordering::Relaxed) { Err(Error::AfterFork { what }) } else { Ok(()) }
+}
+
+/// How many threads this process has: the directory of its tasks has a link for each, and two of its own. 0.7 µs.
+pub(crate) fn thread_count() -> Result<usize> {
+    let stat = rustix::fs::stat("/proc/self/task").map_err(Error::system("counting the threads in /proc/self/task"))?;
+    Ok((stat.st_nlink as usize).saturating_sub(2))
+}
+
+/// Forks; the child runs `child` and leaves with its value by `_exit`, or with 101 when it panics.
+///
+/// # Errors
+/// [`Error::Threads`] when the process has more than one thread, [`Error::System`] when the kernel refuses.
+pub(crate) fn fork_and_run(call: &'static str, child: impl FnOnce() -> i32) -> Result<Pid> {
+    let threads = thread_count()?;
+    if threads > 1 {
+        return Err(Error::Threads { call, threads });
+    }
+    // SAFETY: the process has one thread (checked above), so the child finds no lock held and no table half written.
+    let pid = unsafe { libc::fork() };
+    match pid {
+        0 => {
+            let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child)).unwrap_or(101);
+            // SAFETY: ends the child here and now; nothing of the parent's (exit handlers, buffered output) runs twice.
+            unsafe { libc::_exit(code) }
+        }
+        _ => Pid::from_raw(pid).ok_or_else(|| Error::System { call: "fork", source: std::io::Error::last_os_error() }),
+    }
+}

@@ -1,0 +1,26 @@
+//! Floor 0, the kernel: the one folder that talks to it.
+//!
+//! | file | what it offers the floors above |
+//! |---|---|
+//! | `memory` | a sealed memfd, mapped MAP_SHARED, zeroed, of fixed size |
+//! | `futex` | sleep on half of a 64-bit word, across processes, until an absolute deadline; wake |
+//! | `clock` | monotonic nanoseconds |
+//! | `identity` | who this thread is, and whether another thread is still alive |
+//! | `fork` | fork where it is safe, hooks that run around every fork, how many threads there are |
+//! | `child` | what a parent does with its children: learn of a death without reaping, signal, reap |
+//! | `signal` | signals as something to read, never as code that runs in the middle of other code |
+//!
+//! Everything here is thin: a kernel call, its error, its retry on EINTR. What a call means to a protocol is decided above.
+//! `unsafe` is allowed here and on floor 2 (`shm`) and nowhere else.
+
+#![allow(unsafe_code)]
+
+#[cfg(feature = "server")]
+pub(crate) mod child;
+pub(crate) mod clock;
+pub(crate) mod fork;
+pub(crate) mod futex;
+pub(crate) mod identity;
+pub(crate) mod memory;
+#[cfg(feature = "server")]
+pub(crate) mod signal;
