@@ -1,6 +1,5 @@
 //! The locks beside one compare-exchange, and beside the bare futex where they sleep. For what others' locks cost, see `peers`.
 
-use std::hint::black_box;
 use std::process::ExitCode;
 
 use commons::{Atomic, Barrier, Lock, RwLock, Semaphore};
@@ -20,18 +19,10 @@ fn uncontended(suite: &mut Suite) {
     let lock = Lock::new().expect("a lock");
     let work = Work::alone("Lock::lock, drop", move |n| {
         for _ in 0..n {
-            drop(black_box(lock.lock()));
-        }
-    });
-    suite.pair(work, floors::cas(), Bar::Cost(3.0)); // bars.md
-
-    let lock = Lock::new().expect("a lock");
-    let work = Work::alone("Lock::lock, unwrap, drop", move |n| {
-        for _ in 0..n {
             drop(lock.lock().expect("the lock"));
         }
     });
-    suite.pair(work, floors::cas(), Bar::Cost(3.0)); // bars.md, as it is mostly used
+    suite.pair(work, floors::cas(), Bar::Cost(3.0)); // bars.md
 
     let lock = Lock::new().expect("a lock");
     let work = Work::alone("Lock::try_lock, drop", move |n| {
