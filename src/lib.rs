@@ -1,4 +1,42 @@
-//! Shared memory for forked processes, and a process server built on it.
+//! Shared memory for forked processes, that survives the death of any of them; and a process server built on it.
+//!
+//! Everything here lives in memory that is mapped before a fork and shared afterwards: a memfd, so that nothing is left behind in any file
+//! system. Handles are cheap to clone and valid in every process forked after the structure was made.
+//!
+//! **kill -9 at any machine instruction, of any process, and the others go on with whole data at once.** What a thread holds stands in
+//! its own slot of shared memory and counts while that thread is alive; nothing has to be given back on behalf of the dead. A thread that
+//! waits for a dead one finds out by itself within 20 ms; a supervisor that calls [`recover`] has it woken at once.
+//!
+//! ```
+//! use commons::{AtomicLong, Lock};
+//!
+//! let (lock, low, high) = (Lock::new()?, AtomicLong::new(0)?, AtomicLong::new(0)?); // before the fork
+//! // … in any process, in any thread:
+//! let guard = lock.lock()?;
+//! if guard.recovered() {
+//!     high.set(low.get()); // the last owner was killed between the two lines below
+//! }
+//! low.add(1);
+//! high.add(1);
+//! # Ok::<(), commons::Error>(())
+//! ```
+//!
+//! | | |
+//! |---|---|
+//! | [`Atomic`], [`AtomicLong`] | a 32- or 64-bit number with waiting and waking |
+//! | [`Counter`] | a count striped over all threads of all processes |
+//! | [`Lock`], [`RwLock`] | mutual exclusion; many readers or one writer |
+//! | [`Semaphore`], [`Barrier`] | permits; a point at which n threads meet |
+//! | [`Region`] | memory to put several of them in |
+//! | [`recover`] | for supervisors: what to call when a child has died |
+//!
+//! # Limits
+//! Linux only. 4095 threads, over all processes, take part at once; one thread holds at most 28 locks and kinds of permits at once (more
+//! locks than that only lose the instant wake-up of their waiters). Regions of at most 32 GiB. A process that calls `exec` while it holds something
+//! goes on holding it until it ends.
+//!
+//! # Features
+//! `server` (default): the process server and the `commons` command. Without it the crate is the structures alone and needs no tokio.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("commons runs on Linux only: it needs memfd, shared futexes, pidfd and /proc");

@@ -40,9 +40,15 @@ shared! {
     }
 }
 
+/// The pages from which a process takes its next cells.
+struct Pages {
+    lines: Option<Place<Page>>,
+    packed: Option<Place<PackedPage>>,
+}
+
 process_static! {
-    /// The pages from which this process takes its next cells. Locked only inside the gate, so that a fork never copies them locked.
-    static PAGES: Mutex<(Option<Place<Page>>, Option<Place<PackedPage>>)> = Mutex::new((None, None));
+    /// Locked only inside the gate, so that a fork never copies it locked.
+    static PAGES: Mutex<Pages> = Mutex::new(Pages { lines: None, packed: None });
 }
 
 /// The next number of a page, or None when it is used up.
@@ -55,7 +61,7 @@ fn next(next: &AtomicU64, len: usize) -> Option<usize> {
 fn new_cell() -> Result<Place<Cell>> {
     prepare()?;
     structures_allowed("an atomic")?;
-    let page = gated(|| PAGES.lock().unwrap_or_else(PoisonError::into_inner).0.clone());
+    let page = gated(|| PAGES.lock().unwrap_or_else(PoisonError::into_inner).lines.clone());
     if let Some(page) = page
         && let Some(index) = next(&page.next, LINES)
     {
@@ -64,14 +70,14 @@ fn new_cell() -> Result<Place<Cell>> {
     let page: Place<Page> = place_in_common(Kind::Cells)?;
     page.next.store(1, Ordering::Relaxed); // not yet seen by anybody else
     let cell = page.part(|page| &page.lines[0].cell);
-    gated(|| PAGES.lock().unwrap_or_else(PoisonError::into_inner).0 = Some(page));
+    gated(|| PAGES.lock().unwrap_or_else(PoisonError::into_inner).lines = Some(page));
     Ok(cell)
 }
 
 fn new_packed_cell() -> Result<Place<Cell>> {
     prepare()?;
     structures_allowed("an atomic")?;
-    let page = gated(|| PAGES.lock().unwrap_or_else(PoisonError::into_inner).1.clone());
+    let page = gated(|| PAGES.lock().unwrap_or_else(PoisonError::into_inner).packed.clone());
     if let Some(page) = page
         && let Some(index) = next(&page.next, PACKED)
     {
@@ -80,7 +86,7 @@ fn new_packed_cell() -> Result<Place<Cell>> {
     let page: Place<PackedPage> = place_in_common(Kind::Cells)?;
     page.next.store(1, Ordering::Relaxed); // not yet seen by anybody else
     let cell = page.part(|page| &page.cells[0]);
-    gated(|| PAGES.lock().unwrap_or_else(PoisonError::into_inner).1 = Some(page));
+    gated(|| PAGES.lock().unwrap_or_else(PoisonError::into_inner).packed = Some(page));
     Ok(cell)
 }
 

@@ -103,7 +103,7 @@ mod tests {
         let tag = Tag::new(SLOTS - 1, u32::MAX);
         assert_eq!(tag.slot(), SLOTS - 1);
         assert!(tag.is_of(u32::MAX) && tag.is_of((1 << 18) - 1) && !tag.is_of(0));
-        let word = LockWord(u64::MAX & !(VERSION - 1));
+        let word = LockWord(!(VERSION - 1));
         assert!(word.is_free() && word.owner().is_none());
         let taken = word.taken_by(tag).with_sleepers();
         assert_eq!(taken.owner(), Some(tag));

@@ -27,6 +27,7 @@ pub(crate) fn store_bytes(words: &[AtomicU64], bytes: &[u8]) {
 ///
 /// # Panics
 /// When there are fewer.
+#[allow(dead_code, reason = "the structures that store strings read them back with it")]
 pub(crate) fn load_bytes(words: &[AtomicU64], into: &mut [u8]) {
     let words = &words[..words_for(into.len())];
     for (word, chunk) in words.iter().zip(into.chunks_mut(8)) {

@@ -3,11 +3,9 @@
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)]
 
 use std::sync::OnceLock;
+use std::sync::atomic::{self, Ordering};
 
-pub(crate) use std::hint::spin_loop as spin_hint;
-pub(crate) use std::sync::atomic::{AtomicU64, fence};
-
-pub(crate) use crate::sys::{clock, futex, identity};
+pub(crate) use crate::sys::{clock, identity};
 
 /// Whether the world is modelled.
 pub(crate) const MODELLED: bool = false;
@@ -22,11 +20,82 @@ pub(crate) fn spins() -> u32 {
     *BUDGET.get_or_init(|| if std::thread::available_parallelism().is_ok_and(|n| n.get() > 1) { SPINS } else { 0 })
 }
 
+#[inline(always)]
+pub(crate) fn spin_hint() {
+    std::hint::spin_loop();
+}
+
+#[inline(always)]
+pub(crate) fn fence(order: Ordering) {
+    atomic::fence(order);
+}
+
+/// A 64-bit cell: the one kind of thing that shared memory is made of.
+#[derive(Debug)]
+#[repr(transparent)]
+pub(crate) struct AtomicU64(atomic::AtomicU64);
+
+impl AtomicU64 {
+    #[inline(always)]
+    pub(crate) const fn new(value: u64) -> Self {
+        AtomicU64(atomic::AtomicU64::new(value))
+    }
+    #[inline(always)]
+    pub(crate) fn load(&self, order: Ordering) -> u64 {
+        self.0.load(order)
+    }
+    #[inline(always)]
+    pub(crate) fn store(&self, value: u64, order: Ordering) {
+        self.0.store(value, order);
+    }
+    #[inline(always)]
+    pub(crate) fn swap(&self, value: u64, order: Ordering) -> u64 {
+        self.0.swap(value, order)
+    }
+    #[inline(always)]
+    pub(crate) fn compare_exchange(&self, old: u64, new: u64, yes: Ordering, no: Ordering) -> Result<u64, u64> {
+        self.0.compare_exchange(old, new, yes, no)
+    }
+    #[inline(always)]
+    pub(crate) fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
+        self.0.fetch_add(value, order)
+    }
+    #[inline(always)]
+    pub(crate) fn fetch_sub(&self, value: u64, order: Ordering) -> u64 {
+        self.0.fetch_sub(value, order)
+    }
+    #[inline(always)]
+    pub(crate) fn fetch_or(&self, value: u64, order: Ordering) -> u64 {
+        self.0.fetch_or(value, order)
+    }
+    #[inline(always)]
+    pub(crate) fn fetch_and(&self, value: u64, order: Ordering) -> u64 {
+        self.0.fetch_and(value, order)
+    }
+    #[inline(always)]
+    pub(crate) fn fetch_max(&self, value: u64, order: Ordering) -> u64 {
+        self.0.fetch_max(value, order)
+    }
+}
+
 /// Reads a word that nobody else writes while the caller holds its lock.
 #[inline(always)]
 pub(crate) fn owned(word: &AtomicU64) -> u64 {
     // Relaxed: the last writer was this thread, or one before it in the lock's order.
-    word.load(std::sync::atomic::Ordering::Relaxed)
+    word.load(Ordering::Relaxed)
+}
+
+pub(crate) mod futex {
+    use super::AtomicU64;
+    use crate::sys::futex::{self, Nap};
+
+    pub(crate) fn wait(word: &AtomicU64, seen: u32, deadline: Option<u64>) -> Nap {
+        futex::wait(&word.0, seen, deadline)
+    }
+
+    pub(crate) fn wake(word: &AtomicU64, n: u32) -> usize {
+        futex::wake(&word.0, n)
+    }
 }
 
 /// What a model does to its threads; nothing here.

@@ -9,6 +9,7 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
 
+#[cfg(feature = "server")]
 use rustix::process::Pid;
 
 use crate::{Error, Result};
@@ -63,6 +64,7 @@ pub(crate) fn gated<R>(f: impl FnOnce() -> R) -> R {
 }
 
 /// From now on, making a shared structure in this process is [`Error::AfterFork`]: it would be shared with nobody.
+#[cfg(feature = "server")]
 pub(crate) fn seal_structures() {
     // Relaxed: called in a fresh child, before it has a second thread.
     SEALED.store(true, Ordering::Relaxed);
@@ -75,6 +77,7 @@ pub(crate) fn structures_allowed(what: &'static str) -> Result<()> {
 }
 
 /// How many threads this process has: the directory of its tasks has a link for each, and two of its own. 0.7 µs.
+#[cfg(feature = "server")]
 pub(crate) fn thread_count() -> Result<usize> {
     let stat = rustix::fs::stat("/proc/self/task").map_err(Error::system("counting the threads in /proc/self/task"))?;
     Ok((stat.st_nlink as usize).saturating_sub(2))
@@ -84,6 +87,7 @@ pub(crate) fn thread_count() -> Result<usize> {
 ///
 /// # Errors
 /// [`Error::Threads`] when the process has more than one thread, [`Error::System`] when the kernel refuses.
+#[cfg(feature = "server")]
 pub(crate) fn fork_and_run(call: &'static str, child: impl FnOnce() -> i32) -> Result<Pid> {
     let threads = thread_count()?;
     if threads > 1 {

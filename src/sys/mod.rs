@@ -14,6 +14,8 @@
 //! `unsafe` is allowed here and on floor 2 (`shm`) and nowhere else.
 
 #![allow(unsafe_code)]
+// Below the door: what is process-local here (hooks, flags) is no part of any protocol that loom would model.
+#![allow(clippy::disallowed_types)]
 
 #[cfg(feature = "server")]
 pub(crate) mod child;

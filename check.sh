@@ -1,0 +1,101 @@
+#!/usr/bin/env bash
+# Every check there is, in order of how soon it tells. Less than 25 minutes on two cores.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+usage() {
+  cat <<'EOF'
+./check.sh          every check: format, lints, docs, tests, kill harness, loom at preemption bound 2, mutants, fuzz smoke, instruction counts
+./check.sh STEP…    only these: format lint doc test step loom mutants fuzz cost
+
+Longer, on request:
+  COMMONS_LOOM_BOUND=3 ./check.sh loom        the loom models at preemption bound 3
+  COMMONS_CHAOS_SECS=600 ./check.sh test      ten minutes of chaos in each of the chaos tests
+  COMMONS_FUZZ_SECS=3600 ./check.sh fuzz      an hour of fuzzing for each target
+  cargo bench                                 the bars, as ratios; COMMONS_BARS=enforce makes a miss an error
+EOF
+}
+
+step() {
+  printf '\n== %s\n' "$1"
+}
+
+format() {
+  step "format"
+  cargo fmt --check
+  for package in loom-tests fuzz mutants; do
+    cargo fmt --check --manifest-path "$package/Cargo.toml"
+  done
+}
+
+lint() {
+  step "lints"
+  cargo clippy --all-targets -- -D warnings
+  cargo clippy --no-default-features --all-targets -- -D warnings
+  cargo clippy --manifest-path mutants/Cargo.toml -- -D warnings
+}
+
+doc() {
+  step "docs"
+  RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
+}
+
+# Without the kill harness, which has a step of its own and wants code as it is shipped.
+test_() {
+  step "tests"
+  cargo test --lib --bins --examples --tests -- --skip step::
+  cargo test --doc
+  step "tests of the structures alone"
+  cargo test --no-default-features --lib
+}
+
+step_() {
+  step "kill at every instruction"
+  cargo test --release --no-default-features --test step
+}
+
+loom() {
+  step "loom, preemption bound ${COMMONS_LOOM_BOUND:-2}"
+  # From inside the folder: cargo reads the cfg from there.
+  (cd loom-tests && cargo test --release)
+}
+
+mutants() {
+  step "mutants"
+  cargo run --quiet --release --manifest-path mutants/Cargo.toml -- loom
+  cargo run --quiet --release --manifest-path mutants/Cargo.toml -- step
+}
+
+fuzz() {
+  step "fuzz, ${COMMONS_FUZZ_SECS:-20} s a target"
+  ./fuzz/smoke.sh
+}
+
+cost() {
+  step "instruction counts"
+  ./benches/callgrind.sh
+}
+
+all=(format lint doc test step loom mutants fuzz cost)
+case "${1:-}" in
+  -h | --help) usage; exit 0 ;;
+esac
+for name in "$@"; do
+  # shellcheck disable=SC2076
+  [[ " ${all[*]} " =~ " $name " ]] || { printf 'check.sh: %s is no step; see ./check.sh --help\n' "$name" >&2; exit 2; }
+done
+[ $# -gt 0 ] || set -- "${all[@]}"
+[ "$(uname -s)" = Linux ] || { echo "check.sh: commons runs on Linux only" >&2; exit 2; }
+command -v cargo >/dev/null || { echo "check.sh: cargo is not here; https://rustup.rs installs Rust" >&2; exit 2; }
+
+started=$SECONDS
+for name in "$@"; do
+  began=$SECONDS
+  case "$name" in
+    test) test_ ;;
+    step) step_ ;;
+    *) "$name" ;;
+  esac
+  printf -- '-- %s: %s s\n' "$name" $((SECONDS - began))
+done
+printf '\ncheck.sh: all of %s passed in %s s\n' "$*" $((SECONDS - started))

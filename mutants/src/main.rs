@@ -1,0 +1,191 @@
+//! Breaks `commons` on purpose and expects its harnesses to notice.
+//!
+//! A harness that passes proves something only if it would have failed otherwise. Each mutant is one place of the real source and what
+//! to put there instead (an ordering weakened, a step dropped, two steps swapped), with the tests that must go red on it. The source
+//! itself knows nothing of this: the runner copies the tree, puts `if mutant(N) { broken } else { original }` in each of those places, builds the
+//! copy *once*, and runs the named tests with one mutant switched on at a time, and first with none, when they must pass.
+//!
+//! `cargo run --release --manifest-path mutants/Cargo.toml -- loom|step [NAME…]`
+
+mod loom;
+mod step;
+mod tree;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// One place, broken.
+#[derive(Debug)]
+pub struct Mutant {
+    /// What is broken, in a few words joined by underscores.
+    pub name: &'static str,
+    /// The file, from the root of the crate.
+    pub file: &'static str,
+    /// What stands there: an expression or statements that occur exactly once in the file.
+    pub find: &'static str,
+    /// What to put there instead.
+    pub replace: &'static str,
+    /// Tests of which at least one must go red.
+    pub caught_by: &'static [&'static str],
+}
+
+/// A harness: where its tests are built, and how many may run at once.
+struct Engine {
+    name: &'static str,
+    mutants: &'static [Mutant],
+    folder: &'static str,
+    build: &'static [&'static str],
+    at_once: usize,
+}
+
+const ENGINES: [Engine; 2] = [
+    Engine {
+        name: "loom",
+        mutants: loom::MUTANTS,
+        folder: "loom-tests",
+        build: &["test", "--release", "--no-run", "--message-format=json-render-diagnostics"],
+        at_once: 2,
+    },
+    Engine {
+        name: "step",
+        mutants: step::MUTANTS,
+        folder: ".",
+        build: &[
+            "test", "--release", "--no-default-features", "--test", "step", "--no-run", "--message-format=json-render-diagnostics",
+        ],
+        // The tracer pins itself and its child to one core.
+        at_once: 1,
+    },
+];
+
+/// No single test takes longer than a fraction of this; a mutant that makes one hang is caught by the clock.
+const LIMIT: Duration = Duration::from_secs(300);
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let Some(engine) = args.first().and_then(|name| ENGINES.iter().find(|engine| engine.name == name)) else {
+        eprintln!("usage: mutants loom|step [NAME…]");
+        return ExitCode::from(2);
+    };
+    match run(engine, &args[1..]) {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(why) => {
+            eprintln!("mutants: {why}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Runs the chosen mutants (all, when none is named); how many failed to be caught, or how many tests fail without any.
+fn run(engine: &Engine, names: &[String]) -> Result<usize, String> {
+    let chosen: Vec<(usize, &Mutant)> = (1..).zip(engine.mutants).filter(|(_, m)| names.is_empty() || names.iter().any(|n| n == m.name)).collect();
+    if chosen.is_empty() {
+        return Err(format!("no such mutant; there are {}", engine.mutants.iter().map(|m| m.name).collect::<Vec<_>>().join(", ")));
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("no parent folder")?;
+    let copy = root.join("target/mutants").join(engine.name);
+    tree::plant(root, &copy, engine.mutants)?;
+    let tests = build(engine, &copy)?;
+
+    let mut failed = 0;
+    let control: BTreeSet<&str> = chosen.iter().flat_map(|(_, mutant)| mutant.caught_by).copied().collect();
+    println!("{}: {} tests without any mutant", engine.name, control.len());
+    let jobs: Vec<_> = control.iter().map(|test| (0, vec![*test])).collect();
+    for (job, red) in jobs.iter().zip(all(engine, &copy, &tests, &jobs)) {
+        if let Some(how) = red {
+            println!("  {} fails without a mutant: {how}", job.1[0]);
+            failed += 1;
+        }
+    }
+    println!("{}: {} mutants", engine.name, chosen.len());
+    let jobs: Vec<_> = chosen.iter().map(|(number, mutant)| (*number, mutant.caught_by.to_vec())).collect();
+    for ((_, mutant), red) in chosen.iter().zip(all(engine, &copy, &tests, &jobs)) {
+        match red {
+            Some(how) => println!("  {:<44} {how}", mutant.name),
+            None => {
+                println!("  {:<44} SURVIVES: {} ({})", mutant.name, mutant.caught_by.join(", "), mutant.file);
+                failed += 1;
+            }
+        }
+    }
+    println!("{} passed, {failed} failed", control.len() + chosen.len() - failed);
+    Ok(failed)
+}
+
+/// Builds the tests of the copy; their executables.
+fn build(engine: &Engine, copy: &Path) -> Result<Vec<PathBuf>, String> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(engine.build).current_dir(copy.join(engine.folder)).stderr(Stdio::inherit());
+    // What cargo told this runner is about this runner.
+    for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("CARGO_")) {
+        if key != "CARGO_HOME" {
+            cargo.env_remove(key);
+        }
+    }
+    let output = cargo.output().map_err(|e| format!("cargo: {e}"))?;
+    if !output.status.success() {
+        return Err("the copy with the mutants does not build".into());
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let found: Vec<PathBuf> =
+        text.lines().filter_map(|line| line.split_once("\"executable\":\"")?.1.split_once('"').map(|(path, _)| path.into())).collect();
+    if found.is_empty() { Err("the build made no test".into()) } else { Ok(found) }
+}
+
+/// Runs the jobs (a mutant's number, tests), a few at once; for each the first test that went red, and how.
+fn all(engine: &Engine, copy: &Path, executables: &[PathBuf], jobs: &[(usize, Vec<&str>)]) -> Vec<Option<String>> {
+    let results = Mutex::new(vec![None; jobs.len()]);
+    let next = Mutex::new(0..jobs.len());
+    std::thread::scope(|scope| {
+        for _ in 0..engine.at_once {
+            scope.spawn(|| {
+                loop {
+                    let Some(job) = next.lock().unwrap().next() else { return };
+                    let (mutant, tests) = &jobs[job];
+                    let red = tests.iter().find_map(|test| red(copy, executables, *mutant, test));
+                    results.lock().unwrap()[job] = red;
+                }
+            });
+        }
+    });
+    results.into_inner().unwrap()
+}
+
+/// Runs one test under one mutant; how it went red, if it did. A test that no executable knows counts as red only for the control.
+fn red(copy: &Path, executables: &[PathBuf], mutant: usize, test: &str) -> Option<String> {
+    let mut ran = false;
+    for executable in executables {
+        let listed = Command::new(executable).args(["--list", "--format", "terse"]).env("COMMONS_MUTANT", "0").current_dir(copy).output();
+        let knows = listed.is_ok_and(|out| String::from_utf8_lossy(&out.stdout).lines().any(|line| line.strip_suffix(": test") == Some(test)));
+        if !knows {
+            continue;
+        }
+        ran = true;
+        let started = Instant::now();
+        let mut child = Command::new(executable)
+            .args(["--exact", test])
+            .env("COMMONS_MUTANT", mutant.to_string())
+            .current_dir(copy)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        loop {
+            match child.try_wait() {
+                Ok(Some(status)) if status.success() => break,
+                Ok(Some(status)) => return Some(format!("{test}: {status}, {:.1} s", started.elapsed().as_secs_f64())),
+                Ok(None) if started.elapsed() < LIMIT => std::thread::sleep(Duration::from_millis(20)),
+                _ => {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    return Some(format!("{test}: hangs"));
+                }
+            }
+        }
+    }
+    (!ran && mutant == 0).then(|| "there is no such test".into())
+}

@@ -1,0 +1,3 @@
+//! Mutants.
+use crate::Mutant;
+pub const MUTANTS: &[Mutant] = &[];
