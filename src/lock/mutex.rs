@@ -107,6 +107,11 @@ impl Lock {
     /// ```
     #[inline]
     pub fn lock(&self) -> Result<LockGuard<'_>> {
+        // Returned from here, not merged with what the slow path returns: else the guard would pass through memory, in pieces of one size
+        // and then of another, which the processor waits for longer than all the rest takes.
+        if let Some(guard) = self.acquire_at_once() {
+            return Ok(guard);
+        }
         // Endless patience ends with the lock or an error; the loop is for the type, not for the machine.
         loop {
             if let Some(guard) = self.acquire(Patience::Endless)? {
@@ -126,7 +131,11 @@ impl Lock {
     /// assert!(lock.try_lock()?.is_some());
     /// # Ok::<(), commons::Error>(())
     /// ```
+    #[inline]
     pub fn try_lock(&self) -> Result<Option<LockGuard<'_>>> {
+        if let Some(guard) = self.acquire_at_once() {
+            return Ok(Some(guard));
+        }
         self.acquire(Patience::None)
     }
 
@@ -152,6 +161,12 @@ impl Lock {
     }
 
     #[inline(always)]
+    fn acquire_at_once(&self) -> Option<LockGuard<'_>> {
+        let owned = self.place.lock.acquire_at_once(self.key)?;
+        Some(LockGuard { lock: self, owned: Some(owned), recovered: false, not_send: PhantomData })
+    }
+
+    #[cold]
     fn acquire(&self, patience: Patience) -> Result<Option<LockGuard<'_>>> {
         let owned = self.place.lock.acquire(self.key, WHAT, patience)?;
         Ok(owned.map(|owned| {

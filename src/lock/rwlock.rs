@@ -112,8 +112,14 @@ impl RwLock {
     /// assert!(matches!(lock.write(), Err(commons::Error::WouldDeadlock { .. })));
     /// # Ok::<(), commons::Error>(())
     /// ```
+    #[inline]
     pub fn read(&self) -> Result<ReadGuard<'_>> {
-        self.read_within(Patience::Endless)?.ok_or(Error::WouldDeadlock { what: WHAT })
+        // Returned from here, not merged with what the slow path returns: else the guard would pass through memory, in pieces of one size
+        // and then of another, which the processor waits for longer than all the rest takes.
+        if let Some(guard) = self.read_at_once() {
+            return Ok(guard);
+        }
+        self.read_slowly(Patience::Endless)?.ok_or(Error::WouldDeadlock { what: WHAT })
     }
 
     /// Reads under the lock if that needs no waiting; None when a living writer has it.
@@ -127,8 +133,12 @@ impl RwLock {
     /// assert!(lock.try_read()?.is_some());
     /// # Ok::<(), commons::Error>(())
     /// ```
+    #[inline]
     pub fn try_read(&self) -> Result<Option<ReadGuard<'_>>> {
-        self.read_within(Patience::None)
+        if let Some(guard) = self.read_at_once() {
+            return Ok(Some(guard));
+        }
+        self.read_slowly(Patience::None)
     }
 
     /// Reads under the lock, waiting at most `timeout`.
@@ -143,7 +153,10 @@ impl RwLock {
     /// # Ok::<(), commons::Error>(())
     /// ```
     pub fn read_timeout(&self, timeout: Duration) -> Result<ReadGuard<'_>> {
-        self.read_within(Patience::lasting(timeout))?.ok_or(Error::Timeout { after: timeout })
+        if let Some(guard) = self.read_at_once() {
+            return Ok(guard);
+        }
+        self.read_slowly(Patience::lasting(timeout))?.ok_or(Error::Timeout { after: timeout })
     }
 
     /// Waits until nobody else holds the lock, and writes under it.
@@ -192,41 +205,55 @@ impl RwLock {
         self.write_within(Patience::lasting(timeout))?.ok_or(Error::Timeout { after: timeout })
     }
 
-    /// The calling thread's seat, unless it reads under this lock already. (That it writes, the lock's own word tells.)
+    /// The fast path: a thread that has its seat and room in its ledger, and no writer in sight. None is no answer, but a case for
+    /// `read_slowly`.
     #[inline(always)]
-    fn outsider(&self, seat: Seat) -> Result<Seat> {
-        if seat.find(Claim::Read, self.drain_key).is_some() {
-            return Err(Error::WouldDeadlock { what: WHAT });
+    fn read_at_once(&self) -> Option<ReadGuard<'_>> {
+        let seat = seated()?;
+        if self.place.lock.load().owner().is_some() || self.reads(seat) {
+            return None;
         }
-        Ok(seat)
-    }
-
-    #[inline(always)]
-    fn note(&self, seat: Seat) -> Result<Held> {
-        seat.note(Claim::Read, self.drain_key, 1).ok_or(Error::TooManyHeld { max: MAX_HELD })
-    }
-
-    #[inline]
-    fn read_within(&self, patience: Patience) -> Result<Option<ReadGuard<'_>>> {
-        // Not `me()?`, whose seat comes through memory and is waited for longer than all the rest takes.
-        let Some(seat) = seated() else { return self.read_newly_seated(patience) };
-        let seat = self.outsider(seat)?;
-        let held = self.note(seat)?;
-        // Pairs with the fence in `write_within`: of a reader that notes itself and a writer that takes the lock at the same time, at least
-        // one sees the other. An AcqRel pair would let both look at the past.
-        fence(Ordering::SeqCst);
-        let word = self.place.lock.load();
-        if word.owner().is_none() {
-            return Ok(Some(self.read_guard(seat, held, word.dirty())));
-        }
-        self.leave(seat, held);
-        self.read_through_the_lock(patience, seat)
+        let held = seat.note_at_once(Claim::Read, self.drain_key, 1)?;
+        self.enter(seat, held)
     }
 
     #[cold]
-    fn read_newly_seated(&self, patience: Patience) -> Result<Option<ReadGuard<'_>>> {
-        me()?;
-        self.read_within(patience)
+    fn read_slowly(&self, patience: Patience) -> Result<Option<ReadGuard<'_>>> {
+        let seat = self.outsider()?;
+        let held = self.note(seat)?;
+        match self.enter(seat, held) {
+            Some(guard) => Ok(Some(guard)),
+            None => self.read_through_the_lock(patience, seat),
+        }
+    }
+
+    /// The second half of coming in: the reader is noted, and goes again if there is a writer.
+    #[inline(always)]
+    fn enter(&self, seat: Seat, held: Held) -> Option<ReadGuard<'_>> {
+        // Pairs with the fence in `drained`: of a reader that notes itself and a writer that takes the lock at the same time, at least one
+        // sees the other. An AcqRel pair would let both look at the past.
+        fence(Ordering::SeqCst);
+        let word = self.place.lock.load();
+        if word.owner().is_none() {
+            return Some(self.read_guard(seat, held, word.dirty()));
+        }
+        self.leave(seat, held);
+        None
+    }
+
+    #[inline(always)]
+    fn reads(&self, seat: Seat) -> bool {
+        seat.find(Claim::Read, self.drain_key).is_some()
+    }
+
+    /// The calling thread's seat, unless it reads under this lock already. (That it writes, the lock's own word tells.)
+    fn outsider(&self) -> Result<Seat> {
+        let seat = me()?;
+        if self.reads(seat) { Err(Error::WouldDeadlock { what: WHAT }) } else { Ok(seat) }
+    }
+
+    fn note(&self, seat: Seat) -> Result<Held> {
+        seat.note(Claim::Read, self.drain_key, 1).ok_or(Error::TooManyHeld { max: MAX_HELD })
     }
 
     /// The slow way in: queue like a writer, and note oneself while owning the lock.
@@ -263,7 +290,7 @@ impl RwLock {
     }
 
     fn write_within(&self, patience: Patience) -> Result<Option<WriteGuard<'_>>> {
-        self.outsider(me()?)?;
+        self.outsider()?;
         let Some(owned) = self.place.lock.acquire(self.lock_key, WHAT, patience)? else { return Ok(None) };
         let recovered = owned.recovered();
         let guard = WriteGuard { lock: self, owned: Some(owned), recovered, not_send: PhantomData };
@@ -282,7 +309,7 @@ impl RwLock {
         // Who only tries has no second look, so its first one is close.
         let mut closely = matches!(patience, Patience::None);
         loop {
-            // The bit first, then the look, and the fence in between: see `leave`, and for the lock itself `read_within`.
+            // The bit first, then the look, and the fence in between: see `leave`, and for the lock itself `enter`.
             // Relaxed: ordered by the fence.
             let armed = drain.fetch_or(1, Ordering::Relaxed) | 1;
             fence(Ordering::SeqCst);

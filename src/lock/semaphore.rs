@@ -258,6 +258,14 @@ impl Semaphore {
 
     #[inline(always)]
     fn enter(&self, patience: Patience) -> Result<Inside<'_>> {
+        match self.place.door.acquire_at_once(self.door_key) {
+            Some(door) => Ok(Inside { semaphore: self, door: Some(door) }),
+            None => self.enter_slowly(patience),
+        }
+    }
+
+    #[cold]
+    fn enter_slowly(&self, patience: Patience) -> Result<Inside<'_>> {
         // Trying is not waiting for a permit; it is allowed the moment that others need to let go of the door.
         let patience = if matches!(patience, Patience::None) { Patience::lasting(DOOR) } else { patience };
         let door = self.place.door.acquire(self.door_key, WHAT, patience)?;

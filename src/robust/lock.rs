@@ -49,26 +49,24 @@ impl RobustLock {
         }
     }
 
-    /// The fast path: a thread that has its seat, and a lock that is free and in order.
+    /// The fast path: a thread that has its seat, and a lock that is free and in order; so the receipt says that nobody died. None is no
+    /// answer, but a case for `acquire`.
     #[inline(always)]
-    fn acquire_at_once(&self, key: Key) -> Option<Owned> {
+    pub(crate) fn acquire_at_once(&self, key: Key) -> Option<Owned> {
         let seat = seated()?;
         // Relaxed: the exchange decides.
         let seen = LockWord(self.word.load(Ordering::Relaxed));
         if !seen.is_free() {
             return None;
         }
-        // Before the exchange, so that a death right after it finds the lock in the ledger. A full ledger is no obstacle: the word names
-        // the owner.
-        let held = seat.note(Claim::Lock, key, 1);
+        // Before the exchange, so that a death right after it finds the lock in the ledger.
+        let held = seat.note_at_once(Claim::Lock, key, 1)?;
         let taken = seen.taken_by(seat.tag());
-        if self.exchange(seen, taken) {
-            return Some(Owned { tag: seat.tag(), taken, held, recovered: false });
-        }
-        if let Some(held) = held {
+        if !self.exchange(seen, taken) {
             seat.strike(held);
+            return None;
         }
-        None
+        Some(Owned { tag: seat.tag(), taken, held: Some(held), recovered: false })
     }
 
     #[inline(always)]
@@ -81,6 +79,7 @@ impl RobustLock {
     #[cold]
     fn acquire_slowly(&self, key: Key, what: &'static str, patience: Patience) -> Result<Option<Owned>> {
         let seat = me()?;
+        // Before any exchange, as above. A full ledger is no obstacle: the word names the owner.
         let held = seat.note(Claim::Lock, key, 1);
         let result = self.contend(what, patience, seat);
         if let (Some(held), Err(_) | Ok(None)) = (held, &result) {

@@ -262,11 +262,17 @@ impl Seat {
     /// Notes a claim in the ledger; None when the ledger is full.
     #[inline(always)]
     pub(crate) fn note(self, claim: Claim, key: Key, count: u32) -> Option<Held> {
+        self.note_at_once(claim, key, count).or_else(|| {
+            self.drop_empty();
+            self.note_at_once(claim, key, count)
+        })
+    }
+
+    /// The same, but without a look for entries that are no use any more: for fast paths, whose slow path calls `note`.
+    #[inline(always)]
+    pub(crate) fn note_at_once(self, claim: Claim, key: Key, count: u32) -> Option<Held> {
         MINE.with(|mine| {
-            let mut used = mine.used.get();
-            if used.trailing_ones() as usize == MAX_HELD {
-                used = self.drop_empty(used);
-            }
+            let used = mine.used.get();
             let free = used.trailing_ones() as usize;
             let entry = self.slot.held.get(free)?;
             mine.used.set(used | 1 << free);
@@ -277,14 +283,15 @@ impl Seat {
 
     /// Makes room in a full ledger: entries that another thread has counted down to nothing are no use to this one.
     #[cold]
-    fn drop_empty(self, mut used: u32) -> u32 {
+    fn drop_empty(self) {
+        let mut used = MINE.with(|mine| mine.used.get());
         for (index, entry) in self.slot.held.iter().enumerate() {
             if entry.read(self.generation).is_some_and(|noted| noted.count == 0) {
                 entry.strike();
                 used &= !(1 << index);
             }
         }
-        used
+        MINE.with(|mine| mine.used.set(used));
     }
 
     /// Strikes a claim out.
