@@ -1,7 +1,7 @@
 //! The striped counter: a cache line a participant.
 
 use crate::Result;
-use crate::robust::{MAX_PARTICIPANTS, me, prepare, slots_in_use};
+use crate::robust::{MAX_PARTICIPANTS, Seat, me, prepare, seated, slots_in_use};
 use crate::shm::{Kind, Pad, Region, Row, shared};
 use crate::sync::{AtomicU64, Ordering, owned};
 
@@ -80,21 +80,29 @@ impl Counter {
     /// ```
     #[inline]
     pub fn add(&self, n: i64) {
-        match me() {
-            Ok(seat) => {
-                // One writer a stripe: its tenant. Who had the slot before ordered its last store before giving it up.
-                let sum = &self.stripes[seat.index()].sum;
-                // Release: pairs with the Acquire in `get`.
-                sum.store(owned(sum).wrapping_add(n as u64), Ordering::Release);
-            }
-            Err(_) => self.add_shared(n),
+        match seated() {
+            Some(seat) => self.add_to(seat, n),
+            None => self.add_newly_seated(n),
         }
     }
 
-    #[cold]
-    fn add_shared(&self, n: i64) {
+    #[inline(always)]
+    fn add_to(&self, seat: Seat, n: i64) {
+        // One writer a stripe: its tenant. Who had the slot before ordered its last store before giving it up.
+        let sum = &self.stripes[seat.index()].sum;
         // Release: pairs with the Acquire in `get`.
-        self.stripes[0].sum.fetch_add(n as u64, Ordering::Release);
+        sum.store(owned(sum).wrapping_add(n as u64), Ordering::Release);
+    }
+
+    #[cold]
+    fn add_newly_seated(&self, n: i64) {
+        match me() {
+            Ok(seat) => self.add_to(seat, n),
+            Err(_) => {
+                // Release: pairs with the Acquire in `get`.
+                self.stripes[0].sum.fetch_add(n as u64, Ordering::Release);
+            }
+        }
     }
 
     /// The sum of all that was added; what is added meanwhile may or may not be in it.
