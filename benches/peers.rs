@@ -10,7 +10,7 @@ use commons::{AtomicLong, Lock, RwLock, Semaphore};
 
 mod harness;
 
-use harness::kernel::shared;
+use harness::floors::Guarded;
 use harness::{Bar, Suite, Work, posix};
 
 fn main() -> ExitCode {
@@ -99,21 +99,15 @@ fn alone(suite: &mut Suite) {
 /// Under contention the peers' fairness differs as much as their cost: who lets the other process wait longest is the fastest. Each holder
 /// raises a shared number, so that no lock is empty.
 fn together(suite: &mut Suite) {
-    let number = shared::<std::sync::atomic::AtomicU64>;
-    let raise = |word: &std::sync::atomic::AtomicU64| {
-        use std::sync::atomic::Ordering::Relaxed;
-        word.store(word.load(Relaxed) + 1, Relaxed); // under the lock
-    };
-
-    let (ours, word) = (Lock::new().expect("a lock"), number());
+    let (ours, word) = (Lock::new().expect("a lock"), Guarded::new());
     let ours = Work::together("Lock, 2 p. at one lock", 2, move |_, n| {
         for _ in 0..n {
             let _guard = ours.lock().expect("the lock");
-            raise(word);
+            word.raise();
         }
     });
-    let (mutex, word) = (posix::Mutex::new(), number());
-    let peer = Work::together("pthread robust mutex", 2, move |_, n| (0..n).for_each(|_| mutex.with(|| raise(word))));
+    let (mutex, word) = (posix::Mutex::new(), Guarded::new());
+    let peer = Work::together("pthread robust mutex", 2, move |_, n| (0..n).for_each(|_| mutex.with(|| word.raise())));
     suite.pair(ours.operations(2), peer.operations(2), Bar::Shown);
 
     let ours = RwLock::new().expect("a lock");

@@ -57,6 +57,22 @@ pub(crate) fn store() -> Work {
     })
 }
 
+/// A shared number, raised by a plain load and store: what a holder of a lock does.
+#[derive(Clone, Copy)]
+pub(crate) struct Guarded(&'static AtomicU64);
+
+impl Guarded {
+    pub(crate) fn new() -> Guarded {
+        Guarded(shared())
+    }
+
+    #[inline]
+    pub(crate) fn raise(self) {
+        // Relaxed: under the lock.
+        self.0.store(self.0.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+}
+
 /// Two processes add to one word.
 pub(crate) fn fetch_add_by_two() -> Work {
     let word = shared::<AtomicU64>();
