@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::robust::{Claim, MAX_HELD, Owned, Patience, Rest, RobustLock, Seat, TURN, each_live, me, prepare, rest};
+use crate::robust::{
+    Claim, MAX_HELD, Owned, Patience, Rest, RobustLock, Seat, TURN, each_live, me, prepare, rest, seated,
+};
 use crate::shm::{Key, Kind, Pad, Place, Region, place_in_common, shared};
 use crate::sync::{AtomicU64, Ordering, futex, owned};
 use crate::{Error, Result};
@@ -106,7 +108,7 @@ impl Semaphore {
     /// # Ok::<(), commons::Error>(())
     /// ```
     pub fn acquire(&self) -> Result<()> {
-        self.acquire_within(Patience::Endless).map(|_| ())
+        if self.acquire_at_once() { Ok(()) } else { self.acquire_slowly(Patience::Endless).map(|_| ()) }
     }
 
     /// Takes a permit if there is one; whether there was.
@@ -123,7 +125,7 @@ impl Semaphore {
     /// # Ok::<(), commons::Error>(())
     /// ```
     pub fn try_acquire(&self) -> Result<bool> {
-        self.acquire_within(Patience::None)
+        if self.acquire_at_once() { Ok(true) } else { self.acquire_slowly(Patience::None) }
     }
 
     /// Takes a permit, waiting at most `timeout`.
@@ -140,7 +142,7 @@ impl Semaphore {
     /// # Ok::<(), commons::Error>(())
     /// ```
     pub fn acquire_timeout(&self, timeout: Duration) -> Result<()> {
-        self.acquire_within(Patience::lasting(timeout)).map(|_| ())
+        if self.acquire_at_once() { Ok(()) } else { self.acquire_slowly(Patience::lasting(timeout)).map(|_| ()) }
     }
 
     /// Gives one permit back: one of this thread, or, if it has none, one of another thread of this process.
@@ -155,25 +157,7 @@ impl Semaphore {
     /// # Ok::<(), commons::Error>(())
     /// ```
     pub fn release(&self) -> Result<()> {
-        let seat = me()?;
-        let inside = self.enter(Patience::Endless)?;
-        let shared = &self.place;
-        match seat.find(Claim::Permit, self.key) {
-            Some((held, 1)) => seat.strike(held),
-            Some((held, count @ 2..)) => seat.recount(held, count - 1),
-            Some((_, 0)) | None => self.release_of_a_sibling()?,
-        }
-        // Between the entry and this a death leaves the door dirty, and the next one inside counts anew. Relaxed: under the door.
-        shared.free.store(owned(&shared.free) + 1, Ordering::Relaxed);
-        // Release: pairs with the load in `acquire_within`; whoever has seen the old turn looks again.
-        let turn = shared.turn.fetch_add(TURN, Ordering::Release);
-        drop(inside);
-        if turn & 1 == 1 && futex::wake(&shared.turn, 1) == 0 {
-            // Nobody slept: the bit was left by one who has gone. Fails if anything moved since. Relaxed: publishes nothing.
-            let now = turn.wrapping_add(TURN);
-            let _ = shared.turn.compare_exchange(now, now & !1, Ordering::Relaxed, Ordering::Relaxed);
-        }
-        Ok(())
+        if self.release_at_once() { Ok(()) } else { self.release_slowly() }
     }
 
     /// How many permits nobody holds, as far as known: those of a process that just died may be missing until somebody waits.
@@ -183,12 +167,89 @@ impl Semaphore {
     /// assert_eq!(commons::Semaphore::new(3)?.available(), 3);
     /// # Ok::<(), commons::Error>(())
     /// ```
+    #[inline]
     pub fn available(&self) -> u32 {
         // Relaxed: a figure, which may be outdated when it is returned.
         self.place.free.load(Ordering::Relaxed) as u32
     }
 
-    fn acquire_within(&self, patience: Patience) -> Result<bool> {
+    /// The fast path: a thread that has its seat, a door that is free and in order, a free permit, and a ledger with room. False is no
+    /// answer, but a case for `acquire_slowly`.
+    #[inline]
+    fn acquire_at_once(&self) -> bool {
+        let Some(seat) = seated() else { return false };
+        let shared = &self.place;
+        // Who has to wait comes in once, by the slow path.
+        if self.available() == 0 {
+            return false;
+        }
+        let Some(door) = shared.door.acquire_at_once(self.door_key) else { return false };
+        let taken = owned(&shared.free) > 0 && self.take(seat);
+        shared.door.release(door);
+        taken
+    }
+
+    /// The fast path: a thread that has its seat and a permit of its own, and a door that is free and in order. False is no answer, but a
+    /// case for `release_slowly`.
+    #[inline]
+    fn release_at_once(&self) -> bool {
+        let Some(seat) = seated() else { return false };
+        let Some(door) = self.place.door.acquire_at_once(self.door_key) else { return false };
+        let turn = self.strike_own(seat).then(|| self.count_released());
+        self.place.door.release(door);
+        if let Some(turn) = turn {
+            self.wake_one(turn);
+        }
+        turn.is_some()
+    }
+
+    #[cold]
+    fn release_slowly(&self) -> Result<()> {
+        let seat = me()?;
+        let inside = self.enter(Patience::Endless)?;
+        if !self.strike_own(seat) {
+            self.release_of_a_sibling()?;
+        }
+        let turn = self.count_released();
+        drop(inside);
+        self.wake_one(turn);
+        Ok(())
+    }
+
+    /// Takes a permit off this thread's own ledger, under the door; false when it has none.
+    #[inline]
+    fn strike_own(&self, seat: Seat) -> bool {
+        match seat.find(Claim::Permit, self.key) {
+            Some((held, 1)) => seat.strike(held),
+            Some((held, count @ 2..)) => seat.recount(held, count - 1),
+            Some((_, 0)) | None => return false,
+        }
+        true
+    }
+
+    /// Counts the permit whose entry is gone, under the door; the turn as it was.
+    #[inline]
+    fn count_released(&self) -> u64 {
+        let shared = &self.place;
+        // Between the entry and this a death leaves the door dirty, and the next one inside counts anew. Relaxed: under the door.
+        shared.free.store(owned(&shared.free) + 1, Ordering::Relaxed);
+        // Release: pairs with the load in `acquire_slowly`; whoever has seen the old turn looks again.
+        shared.turn.fetch_add(TURN, Ordering::Release)
+    }
+
+    /// Wakes one of those who may sleep, `turn` being what it was before the release; outside the door.
+    #[inline]
+    fn wake_one(&self, turn: u64) {
+        let shared = &self.place;
+        if turn & 1 == 1 && futex::wake(&shared.turn, 1) == 0 {
+            // Nobody slept: the bit was left by one who has gone. Fails if anything moved since. Relaxed: publishes nothing.
+            let now = turn.wrapping_add(TURN);
+            let _ = shared.turn.compare_exchange(now, now & !1, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    #[cold]
+    fn acquire_slowly(&self, patience: Patience) -> Result<bool> {
         let seat = me()?;
         let shared = &self.place;
         // Who only tries has no second look, so its first one is close: 5 µs for each holder, and only when no permit is free.
@@ -200,8 +261,7 @@ impl Semaphore {
                     self.recount(closely);
                 }
                 if owned(&shared.free) > 0 {
-                    self.take(seat)?;
-                    return Ok(true);
+                    return if self.take(seat) { Ok(true) } else { Err(Error::TooManyHeld { max: MAX_HELD }) };
                 }
                 if matches!(patience, Patience::None) {
                     return Ok(false);
@@ -217,17 +277,17 @@ impl Semaphore {
         }
     }
 
-    /// Takes a free permit, under the door.
-    fn take(&self, seat: Seat) -> Result<()> {
+    /// Takes a free permit, under the door; false when the ledger is full.
+    #[inline]
+    fn take(&self, seat: Seat) -> bool {
         match seat.find(Claim::Permit, self.key) {
             Some((held, count)) => seat.recount(held, count + 1),
-            None => {
-                seat.note(Claim::Permit, self.key, 1).ok_or(Error::TooManyHeld { max: MAX_HELD })?;
-            }
+            None if seat.note(Claim::Permit, self.key, 1).is_none() => return false,
+            None => {}
         }
         // Relaxed: under the door; as in `release`.
         self.place.free.store(owned(&self.place.free) - 1, Ordering::Relaxed);
-        Ok(())
+        true
     }
 
     /// Takes a permit off the ledger of another thread of this process, under the door, under which alone that entry changes.
@@ -256,16 +316,7 @@ impl Semaphore {
         self.place.free.store(permits.saturating_sub(held), Ordering::Relaxed);
     }
 
-    #[inline(always)]
     fn enter(&self, patience: Patience) -> Result<Inside<'_>> {
-        match self.place.door.acquire_at_once(self.door_key) {
-            Some(door) => Ok(Inside { semaphore: self, door: Some(door) }),
-            None => self.enter_slowly(patience),
-        }
-    }
-
-    #[cold]
-    fn enter_slowly(&self, patience: Patience) -> Result<Inside<'_>> {
         // Trying is not waiting for a permit; it is allowed the moment that others need to let go of the door.
         let patience = if matches!(patience, Patience::None) { Patience::lasting(DOOR) } else { patience };
         let door = self.place.door.acquire(self.door_key, WHAT, patience)?;
@@ -287,7 +338,6 @@ struct Inside<'a> {
 }
 
 impl Drop for Inside<'_> {
-    #[inline]
     fn drop(&mut self) {
         if let Some(door) = self.door.take() {
             self.semaphore.place.door.release(door);
