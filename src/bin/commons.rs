@@ -4,7 +4,7 @@
 use clap::Parser;
 use clap::error::ErrorKind;
 use commons::Error;
-use commons::server::counters::{DEFAULT_PORT, Notice, Options};
+use commons::server::counters::{DEFAULT_PORT, MAX_WORKERS, Notice, Options};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -20,11 +20,19 @@ const REFUSED: u8 = 2;
 #[command(version)]
 struct Arguments {
     /// TCP port; 0 lets the kernel choose
-    #[arg(long, value_name = "PORT", default_value_t = DEFAULT_PORT)]
+    #[arg(long, value_name = "PORT", default_value_t = DEFAULT_PORT, value_parser = number::<0, 65_535>)]
     port: u16,
     /// Worker processes, 1..=256 [default: one for each processor]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "N", value_parser = number::<1, MAX_WORKERS>)]
     workers: Option<u16>,
+}
+
+/// A whole number in a range; what is wrong with any other text is said with the range.
+fn number<const MIN: usize, const MAX: usize>(text: &str) -> Result<u16, String> {
+    text.parse()
+        .ok()
+        .filter(|number| (MIN..=MAX).contains(&usize::from(*number)))
+        .ok_or_else(|| format!("allowed are {MIN}..={MAX}"))
 }
 
 fn main() -> ExitCode {
