@@ -1,1 +1,384 @@
+//! The counters server, driven as a user drives it: the real binary, real signals, real connections.
 
+mod served;
+
+use rustix::process::Signal;
+use served::{BINARY, Client, SOON, Served, children, is_alive, send, until};
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const PARTIAL: &str = "GET /stats HTTP/1.1\r\nHost: te";
+const REST: &str = "st\r\n\r\n";
+
+#[test]
+fn the_page_is_whole_and_self_contained() {
+    let server = Served::start(2);
+    let page = server.connect().get("/");
+    assert_eq!(page.status, 200);
+    assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+    let text = page.text();
+    assert!(text.starts_with("<!doctype html>") && text.trim_end().ends_with("</html>"));
+    assert!(text.contains("/stats"));
+    for outside in ["src=", "http://", "https://", "@import", "url("] {
+        assert!(!text.contains(outside), "{outside}");
+    }
+}
+
+#[test]
+fn the_stats_count_every_answer() {
+    let server = Served::start(2);
+    let pids = server.workers();
+    let before = server.stats().total();
+    let mut client = server.connect();
+    for path in ["/", "/stats", "/nowhere", "/stats?query"] {
+        client.get(path);
+    }
+    client.ask("HEAD", "/");
+    assert_eq!(client.ask("DELETE", "/stats").status, 405);
+    let stats = server.stats();
+    // Each look at the stats is counted before it is answered, so it shows itself.
+    assert_eq!(stats.total(), before + 7);
+    assert_eq!(stats.sum("hits"), stats.total());
+    assert_eq!(stats.each("id"), [0, 1]);
+    assert_eq!(stats.each("starts"), [1, 1]);
+    assert_eq!(stats.each("crashes"), [0, 0]);
+    let mut forked: Vec<_> = children(server.pid()).into_iter().map(|(pid, _)| pid).collect();
+    forked.sort_unstable();
+    let mut said = pids;
+    said.sort_unstable();
+    assert_eq!(forked, said);
+}
+
+#[test]
+fn what_is_not_there_is_404_and_what_is_not_allowed_405() {
+    let server = Served::start(1);
+    let mut client = server.connect();
+    for path in ["/x", "/stats/", "//", "/stats%00", "*"] {
+        let response = client.get(path);
+        assert_eq!(response.status, 404, "{path}");
+        assert!(response.body.len() < 100);
+    }
+    for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW"] {
+        let response = client.ask(method, "/");
+        assert_eq!((response.status, response.header("allow")), (405, Some("get, head")), "{method}");
+    }
+    assert_eq!(client.ask("POST", "/x").status, 404);
+}
+
+#[test]
+fn head_is_get_without_the_body() {
+    let server = Served::start(1);
+    let mut client = server.connect();
+    let length = client.get("/").body.len().to_string();
+    let head = client.ask("HEAD", "/");
+    assert_eq!((head.status, head.header("content-length")), (200, Some(length.as_str())));
+    // Had a body followed, it would be taken for the head of this one.
+    assert_eq!(client.get("/stats").status, 200);
+}
+
+#[test]
+fn a_connection_carries_many_requests_and_pipelined_ones_in_order() {
+    let server = Served::start(1);
+    let mut client = server.connect();
+    for _ in 0..50 {
+        assert_eq!(client.get("/stats").status, 200);
+    }
+    let mut burst = String::new();
+    for path in ["/stats", "/nowhere"].iter().cycle().take(200) {
+        burst.push_str(&format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"));
+    }
+    client.write(&burst).unwrap();
+    for number in 0..200 {
+        assert_eq!(client.read(false).unwrap().status, if number % 2 == 0 { 200 } else { 404 }, "{number}");
+    }
+    client.write("GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
+    assert_eq!(client.read(false).unwrap().status, 200);
+    assert!(client.is_closed());
+    let mut old = server.connect();
+    old.write("GET /stats HTTP/1.0\r\n\r\n").unwrap();
+    assert_eq!(old.read(false).unwrap().status, 200);
+    assert!(old.is_closed());
+}
+
+#[test]
+fn nonsense_is_refused_and_harms_nobody() {
+    let server = Served::start(1);
+    let pids = server.workers();
+    let huge = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(200_000));
+    for nonsense in ["\0\u{1}\u{2}\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "\u{16}\u{3}\u{1}\0\u{5}", &huge]
+    {
+        let mut client = server.connect();
+        // The server may close while it is still being talked to.
+        let _ = client.write(nonsense);
+        if let Ok(response) = client.read(false) {
+            assert!((400..500).contains(&response.status), "{}", response.status);
+        }
+    }
+    let mut body = server.connect();
+    body.write("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1000000000\r\n\r\nabc").unwrap();
+    assert_eq!(body.read(false).unwrap().status, 405);
+    assert_eq!(server.stats().sum("crashes"), 0);
+    assert_eq!(server.workers(), pids);
+}
+
+/// Two round trips after it, a worker has read all that had arrived before them: what was sent before the first was
+/// ready in the same turn of its loop at the latest, and that turn was over before the second.
+fn has_been_read(client: &mut Client) {
+    client.get("/stats");
+    client.get("/stats");
+}
+
+#[test]
+fn term_finishes_what_is_under_way_and_closes_what_is_idle() {
+    let mut server = Served::start(1);
+    let mut idle = server.connect();
+    idle.get("/");
+    let mut silent = server.connect();
+    let mut first = server.connect();
+    first.write(PARTIAL).unwrap();
+    let mut second = server.connect();
+    second.get("/");
+    second.write(PARTIAL).unwrap();
+    has_been_read(&mut idle);
+
+    server.signal(Signal::TERM);
+    assert!(idle.is_closed());
+    assert!(silent.is_closed());
+    until("new connections are refused", || Client::connect(server.address).is_err());
+    assert!(server.left().is_none());
+    for client in [&mut first, &mut second] {
+        client.write(REST).unwrap();
+        let response = client.read(false).unwrap();
+        assert_eq!((response.status, response.header("connection")), (200, Some("close")));
+        assert!(client.is_closed());
+    }
+    assert_eq!(server.leave().code(), Some(0));
+    assert_eq!(server.errors(), [""; 0]);
+}
+
+#[test]
+fn int_stops_as_term_does() {
+    let mut server = Served::start(3);
+    let pids = server.workers();
+    server.signal(Signal::INT);
+    assert_eq!(server.leave().code(), Some(0));
+    assert!(!pids.into_iter().any(is_alive));
+}
+
+#[test]
+fn term_right_after_the_start_stops_too() {
+    for _ in 0..10 {
+        let mut server = Served::start(4);
+        server.signal(Signal::TERM);
+        assert_eq!(server.leave().code(), Some(0));
+        assert_eq!(server.errors(), [""; 0]);
+    }
+}
+
+#[test]
+fn who_does_not_leave_in_time_is_killed_and_the_log_says_what_it_held() {
+    let mut server = Served::start(2);
+    let mut stuck = server.connect();
+    stuck.write(PARTIAL).unwrap();
+    server.workers();
+    let asked = Instant::now();
+    server.signal(Signal::TERM);
+    assert_eq!(server.leave().code(), Some(0));
+    assert!(asked.elapsed() >= Duration::from_millis(4_900));
+    let errors = server.errors();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(errors[0].contains("did not leave in time, 1 connections open"), "{errors:?}");
+}
+
+#[test]
+fn a_second_term_and_quit_kill_at_once() {
+    for signal in [Signal::TERM, Signal::QUIT] {
+        let mut server = Served::start(2);
+        let pids = server.workers();
+        let mut stuck = server.connect();
+        stuck.write(PARTIAL).unwrap();
+        let asked = Instant::now();
+        if signal == Signal::TERM {
+            server.signal(Signal::TERM);
+            until("new connections are refused", || Client::connect(server.address).is_err());
+            // Two that come close together are taken for one, so this one is sent until it is heard.
+            until("the manager leaves", || {
+                server.signal(signal);
+                server.left().is_some()
+            });
+        } else {
+            server.signal(signal);
+        }
+        assert_eq!(server.leave().code(), Some(0));
+        assert!(asked.elapsed() < Duration::from_secs(4), "{signal:?} took {:?}", asked.elapsed());
+        assert!(!pids.into_iter().any(is_alive));
+    }
+}
+
+#[test]
+fn a_killed_worker_is_replaced_and_the_numbers_go_on() {
+    let mut server = Served::start(2);
+    for round in 1..=5 {
+        let before = server.stats();
+        let pids = server.workers();
+        send(pids[0], Signal::KILL);
+        let next = server.workers_but(&pids[..1]);
+        assert_eq!(next[1], pids[1]);
+        let stats = server.stats();
+        assert_eq!(stats.each("crashes"), [round, 0]);
+        assert_eq!(stats.each("starts"), [1 + round, 1]);
+        assert!(stats.total() > before.total());
+        for (now, then) in stats.each("hits").into_iter().zip(before.each("hits")) {
+            assert!(now >= then);
+        }
+    }
+    assert!(children(server.pid()).iter().all(|(_, zombie)| !zombie));
+    let errors = server.errors();
+    assert_eq!(errors.iter().filter(|line| line.contains("was killed by signal 9")).count(), 5, "{errors:?}");
+}
+
+#[test]
+fn a_worker_that_is_asked_to_leave_is_replaced_and_is_no_crash() {
+    let server = Served::start(2);
+    let pids = server.workers();
+    send(pids[1], Signal::TERM);
+    server.workers_but(&pids[1..]);
+    assert_eq!(server.stats().each("crashes"), [0, 0]);
+    assert_eq!(server.stats().each("starts"), [1, 2]);
+}
+
+#[test]
+fn a_stopped_worker_keeps_nobody_from_being_served() {
+    let server = Served::start(2);
+    let pids = server.workers();
+    send(pids[0], Signal::STOP);
+    for _ in 0..50 {
+        assert_eq!(server.connect().get("/").status, 200);
+    }
+    assert_eq!(server.stats().each("crashes"), [0, 0]);
+    send(pids[0], Signal::CONT);
+    assert_eq!(server.workers(), pids);
+}
+
+#[test]
+fn deaths_are_seen_even_when_the_starter_ignored_them() {
+    let server = Served::start_after("trap '' CHLD TERM INT", 1);
+    let pids = server.workers();
+    send(pids[0], Signal::KILL);
+    server.workers_but(&pids);
+    assert_eq!(server.stats().each("crashes"), [1]);
+}
+
+#[test]
+fn workers_leave_when_the_manager_is_killed() {
+    let server = Served::start(3);
+    let pids = server.workers();
+    let mut client = server.connect();
+    client.get("/");
+    server.signal(Signal::KILL);
+    until("the workers are gone", || !pids.iter().any(|pid| is_alive(*pid)));
+    assert!(client.is_closed());
+    until("the port is free", || TcpListener::bind(server.address).is_ok());
+}
+
+#[test]
+fn running_out_of_descriptors_is_said_once_and_passes() {
+    let mut server = Served::start_after("ulimit -n 32", 1);
+    let pids = server.workers();
+    // They connect all, for the kernel completes them; the worker can take only some.
+    let crowd: Vec<_> = (0..60).map(|_| server.connect()).collect();
+    let mut said = Vec::new();
+    until("the shortage is said", || {
+        said.extend(server.errors());
+        !said.is_empty()
+    });
+    // Long enough for several tries.
+    let before = Instant::now();
+    let busy = processor_ticks(pids[0]);
+    thread::sleep(Duration::from_millis(500));
+    let busy = processor_ticks(pids[0]) - busy;
+    assert!(busy < 25, "{busy} ticks of 10 ms in {:?}: the worker spins", before.elapsed());
+    drop(crowd);
+    assert_eq!(server.connect().get("/stats").status, 200);
+    said.extend(server.errors());
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].contains("Too many open files"), "{said:?}");
+    assert_eq!(server.workers(), pids);
+}
+
+/// User and system time of a process, in ticks.
+fn processor_ticks(pid: i32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let rest = text.rsplit_once(") ").unwrap().1.split(' ');
+    rest.skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+}
+
+#[test]
+fn a_head_that_never_ends_is_given_up() {
+    let server = Served::start(1);
+    let mut slow = server.connect();
+    slow.write(PARTIAL).unwrap();
+    let since = Instant::now();
+    assert!(slow.is_closed());
+    assert!(since.elapsed() < SOON);
+}
+
+/// Runs the binary to its end: (exit code, stdout, stderr).
+fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::new(BINARY).args(arguments).stdin(Stdio::null()).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn what_cannot_start_says_why_in_one_line_and_exits_with_2() {
+    let busy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = busy.local_addr().unwrap().port().to_string();
+    for (arguments, says) in [
+        (vec!["--port", port.as_str()], "in use"),
+        (vec!["--port", "65536"], "0..=65535"),
+        (vec!["--port", "http"], "0..=65535"),
+        (vec!["--port"], "--port"),
+        (vec!["--workers", "0"], "1..=256"),
+        (vec!["--workers", "257"], "1..=256"),
+        (vec!["--workers", "-1"], "--workers"),
+        (vec!["--workers", "many"], "'many'"),
+        (vec!["--bogus"], "--bogus"),
+        (vec!["start"], "start"),
+        (vec!["--port", "1", "--port", "2"], "--port"),
+    ] {
+        let (code, out, err) = run(&arguments);
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{arguments:?}");
+        assert_eq!(err.lines().count(), 1, "{arguments:?}: {err}");
+        assert!(err.starts_with("commons: ") && err.contains(says), "{arguments:?}: {err}");
+    }
+}
+
+#[test]
+fn help_and_version_go_to_standard_output() {
+    let (code, out, err) = run(&["--help"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert!(out.contains("--port") && out.contains("9501") && out.contains("--workers"));
+    let (code, out, err) = run(&["--version"]);
+    assert_eq!((code, out, err), (Some(0), format!("commons {}\n", env!("CARGO_PKG_VERSION")), String::new()));
+}
+
+#[test]
+fn a_process_with_threads_is_refused() {
+    // libtest runs this in a thread of its own.
+    let server = commons::server::counters::Options::default().port(0).workers(1).bind().unwrap();
+    let error = server.run(|_| {}).unwrap_err();
+    assert!(matches!(error, commons::Error::Threads { threads: 2.., .. }), "{error}");
+}
+
+#[test]
+fn options_out_of_range_name_the_value_and_the_range() {
+    let options = commons::server::counters::Options::default().port(0);
+    let error = options.clone().workers(0).bind().unwrap_err();
+    assert_eq!(error.to_string(), "workers is 0, allowed are 1..=256");
+    assert!(options.clone().workers(257).bind().is_err());
+    assert!(options.clone().grace(Duration::ZERO).bind().is_err());
+    assert!(options.grace(Duration::from_secs(3601)).bind().is_err());
+}

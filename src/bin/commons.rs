@@ -20,10 +20,10 @@ const REFUSED: u8 = 2;
 #[command(version)]
 struct Arguments {
     /// TCP port; 0 lets the kernel choose
-    #[arg(long, value_name = "PORT", default_value_t = DEFAULT_PORT, value_parser = number::<0, 65_535>)]
+    #[arg(long, value_name = "PORT", allow_negative_numbers = true, default_value_t = DEFAULT_PORT, value_parser = number::<0, 65_535>)]
     port: u16,
     /// Worker processes, 1..=256 [default: one for each processor]
-    #[arg(long, value_name = "N", value_parser = number::<1, MAX_WORKERS>)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = number::<1, MAX_WORKERS>)]
     workers: Option<u16>,
 }
 

@@ -72,8 +72,8 @@ pub(super) fn work(post: Post) -> i32 {
 
 fn boot(desk: Rc<Desk>, listener: StdListener, life: OwnedFd, mouth: Rc<Mouth>, mask: &SignalSet) -> Result<i32> {
     let asked = SignalFd::new(&SignalSet::of(&[Signal::TERM]))?;
-    mask.make_mask()?;
-    SignalSet::of(&[Signal::TERM, Signal::INT, Signal::QUIT]).block()?;
+    // In one step: were SIGTERM unblocked for an instant, one that is already pending would end us right there.
+    mask.with(&[Signal::TERM, Signal::INT, Signal::QUIT]).make_mask()?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::system("tokio runtime"))?;
     desk.board.occupied(desk.id, getpid().as_raw_nonzero().get());

@@ -23,12 +23,16 @@ impl SignalSet {
         // SAFETY: the pointer is valid for one sigset_t; the call cannot fail on a valid pointer.
         unsafe { libc::sigemptyset(set.as_mut_ptr()) };
         // SAFETY: sigemptyset has just initialised it.
-        let mut set = unsafe { set.assume_init() };
+        Self(unsafe { set.assume_init() }).with(signals)
+    }
+
+    /// This set and these signals.
+    pub(crate) fn with(mut self, signals: &[Signal]) -> Self {
         for signal in signals {
-            // SAFETY: `set` is initialised, and `Signal` holds only valid numbers.
-            unsafe { libc::sigaddset(&raw mut set, signal.as_raw()) };
+            // SAFETY: the set is initialised, and `Signal` holds only valid numbers.
+            unsafe { libc::sigaddset(&raw mut self.0, signal.as_raw()) };
         }
-        Self(set)
+        self
     }
 
     /// Adds these signals to the calling thread's mask; returns the mask as it was before.
