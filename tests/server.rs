@@ -308,6 +308,38 @@ fn running_out_of_descriptors_is_said_once_and_passes() {
     assert_eq!(server.workers(), pids);
 }
 
+#[test]
+fn when_no_worker_can_ever_start_it_gives_up_with_1() {
+    // With too few descriptors not even the manager starts (at once, and it says so); with enough the workers do too. In
+    // between, the manager starts and the workers cannot.
+    for limit in 8..100 {
+        let script = format!("ulimit -n {limit}; exec \"$0\" --port 0 --workers 1");
+        let mut child = Command::new("sh")
+            .args(["-c", &script, BINARY])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let mut status = None;
+        while status.is_none() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(2));
+            status = child.try_wait().unwrap();
+        }
+        let _ = child.kill();
+        let errors = child.wait_with_output().unwrap().stderr;
+        let errors = String::from_utf8_lossy(&errors);
+        if errors.contains("gave up") {
+            assert_eq!(status.and_then(|status| status.code()), Some(1));
+            assert!(errors.contains("worker 0: cannot start: "), "{errors}");
+            return;
+        }
+        assert!(status.is_some(), "it serves with {limit} descriptors: {errors}");
+    }
+    panic!("no limit let the manager start and the workers fail");
+}
+
 /// User and system time of a process, in ticks.
 fn processor_ticks(pid: i32) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
@@ -323,6 +355,47 @@ fn a_head_that_never_ends_is_given_up() {
     let since = Instant::now();
     assert!(slow.is_closed());
     assert!(since.elapsed() < SOON);
+}
+
+#[test]
+fn a_client_that_does_not_read_is_given_up() {
+    let server = Served::start(1);
+    let mut deaf = server.connect();
+    let burst = "GET / HTTP/1.1\r\nHost: test\r\n\r\n".repeat(1_000);
+    // Until all buffers between us are full and the server has closed: a write then fails.
+    let deadline = Instant::now() + 2 * SOON;
+    while deaf.write(&burst).is_ok() {
+        assert!(Instant::now() < deadline, "the server takes requests for ever and never gets rid of its answers");
+    }
+    assert_eq!(server.connect().get("/").status, 200);
+}
+
+#[test]
+fn a_log_that_nobody_reads_stops_nothing() {
+    let mut child = Command::new(BINARY)
+        .args(["--port", "0", "--workers", "1"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(full_pipe())
+        .spawn()
+        .unwrap();
+    let server = Served::adopt(child.stdout.take().unwrap(), child);
+    for _ in 0..3 {
+        let pids = server.workers();
+        send(pids[0], Signal::KILL);
+        server.workers_but(&pids);
+    }
+    assert_eq!(server.stats().each("crashes"), [3]);
+}
+
+/// A pipe that takes not a byte more; its reading end stays open in this process.
+fn full_pipe() -> Stdio {
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+    std::mem::forget(read);
+    rustix::io::ioctl_fionbio(&write, true).unwrap();
+    while rustix::io::write(&write, &[b'x'; 4096]).is_ok() {}
+    rustix::io::ioctl_fionbio(&write, false).unwrap();
+    write.into()
 }
 
 /// Runs the binary to its end: (exit code, stdout, stderr).

@@ -5,6 +5,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use commons::Error;
 use commons::server::counters::{DEFAULT_PORT, MAX_WORKERS, Notice, Options};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -72,8 +73,17 @@ fn tell(notice: Notice) {
         Notice::Started { manager, .. } => {
             out(&format!("commons: {notice}\ncommons: Ctrl-C or `kill {manager}` stops it\n"));
         }
-        _ => err(&notice.to_string()),
+        _ if can_take_a_line() => err(&notice.to_string()),
+        // Nobody reads our standard error; the manager has better things to do than to wait for that.
+        _ => {}
     }
+}
+
+/// Whether standard error takes a line without making us wait: a pipe that polls writable has room for PIPE_BUF bytes.
+fn can_take_a_line() -> bool {
+    let stderr = std::io::stderr();
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut [PollFd::new(&stderr, PollFlags::OUT)], Some(&now)).is_ok_and(|ready| ready > 0)
 }
 
 /// Who started us may have closed our output; that is no reason to stop serving.

@@ -13,7 +13,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `counters` | the public face: options, binding, running |
-//! | `manager` | carries out what [`crate::process::supervise`] decides |
+//! | `manager` | carries out what `process::supervise` decides |
 //! | `worker` | a worker's life: boot, accept, leave |
 //! | `connection` | one connection: HTTP/1.1, its time limits, its end at a shutdown |
 //! | `watched` | a socket that knows whether a request is under way, and gives up on a peer that does not read |
@@ -43,6 +43,9 @@
 //! are under way with `Connection: close`, and leaves when the last connection has ended. Who has not left when its
 //! time is over is killed, and the log says how many connections it still held. SIGQUIT, or a second SIGTERM, kills at once.
 //! The manager returns when no child is left.
+//!
+//! Should the manager itself fail (the kernel refuses `poll`, or the callback that hears its notices panics), its end of
+//! the lifeline closes as it unwinds, and the workers leave.
 
 mod board;
 mod connection;

@@ -8,7 +8,7 @@
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -48,8 +48,14 @@ impl Served {
     fn start_by(command: &mut Command) -> Self {
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary");
-        let lines = lines_of(child.stdout.take().expect("piped"));
-        let errors = lines_of(child.stderr.take().expect("piped"));
+        let stdout = child.stdout.take().expect("piped");
+        Self::adopt(stdout, child)
+    }
+
+    /// Takes over one that is starting.
+    pub fn adopt(stdout: ChildStdout, mut child: Child) -> Self {
+        let lines = lines_of(stdout);
+        let errors = child.stderr.take().map_or_else(|| mpsc::channel().1, lines_of);
         let line = lines.recv_timeout(SOON);
         let address = line.as_ref().ok().and_then(|line| {
             line.split_once("http://")
