@@ -3,7 +3,7 @@
 mod served;
 
 use rustix::process::Signal;
-use served::{BINARY, Client, SOON, Served, children, is_alive, send, until};
+use served::{BINARY, Client, SOON, Served, children, is_alive, is_stopped, send, until};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -254,6 +254,7 @@ fn a_stopped_worker_keeps_nobody_from_being_served() {
     let server = Served::start(2);
     let pids = server.workers();
     send(pids[0], Signal::STOP);
+    until("it is stopped", || is_stopped(pids[0]));
     for _ in 0..50 {
         assert_eq!(server.connect().get("/").status, 200);
     }
@@ -396,46 +397,6 @@ fn full_pipe() -> Stdio {
     while rustix::io::write(&write, &[b'x'; 4096]).is_ok() {}
     rustix::io::ioctl_fionbio(&write, false).unwrap();
     write.into()
-}
-
-/// Runs the binary to its end: (exit code, stdout, stderr).
-fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
-    let output = Command::new(BINARY).args(arguments).stdin(Stdio::null()).output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code(), text(output.stdout), text(output.stderr))
-}
-
-#[test]
-fn what_cannot_start_says_why_in_one_line_and_exits_with_2() {
-    let busy = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = busy.local_addr().unwrap().port().to_string();
-    for (arguments, says) in [
-        (vec!["--port", port.as_str()], "in use"),
-        (vec!["--port", "65536"], "0..=65535"),
-        (vec!["--port", "http"], "0..=65535"),
-        (vec!["--port"], "--port"),
-        (vec!["--workers", "0"], "1..=256"),
-        (vec!["--workers", "257"], "1..=256"),
-        (vec!["--workers", "-1"], "--workers"),
-        (vec!["--workers", "many"], "'many'"),
-        (vec!["--bogus"], "--bogus"),
-        (vec!["start"], "start"),
-        (vec!["--port", "1", "--port", "2"], "--port"),
-    ] {
-        let (code, out, err) = run(&arguments);
-        assert_eq!((code, out.as_str()), (Some(2), ""), "{arguments:?}");
-        assert_eq!(err.lines().count(), 1, "{arguments:?}: {err}");
-        assert!(err.starts_with("commons: ") && err.contains(says), "{arguments:?}: {err}");
-    }
-}
-
-#[test]
-fn help_and_version_go_to_standard_output() {
-    let (code, out, err) = run(&["--help"]);
-    assert_eq!((code, err.as_str()), (Some(0), ""));
-    assert!(out.contains("--port") && out.contains("9501") && out.contains("--workers"));
-    let (code, out, err) = run(&["--version"]);
-    assert_eq!((code, out, err), (Some(0), format!("commons {}\n", env!("CARGO_PKG_VERSION")), String::new()));
 }
 
 #[test]

@@ -86,11 +86,19 @@ impl Served {
         Stats(self.connect().get("/stats").json())
     }
 
+    fn try_stats(&self) -> Option<Stats> {
+        let mut client = self.connect();
+        client.write("GET /stats HTTP/1.1\r\nHost: test\r\n\r\n").ok()?;
+        client.read(false).ok().map(|response| Stats(response.json()))
+    }
+
     /// Waits until each place has a live worker that is not among `but`; returns their pids.
     pub fn workers_but(&self, but: &[i32]) -> Vec<i32> {
         let mut pids = Vec::new();
         until("a live worker in each place", || {
-            pids = self.stats().each("pid").into_iter().map(|pid| i32::try_from(pid).expect("a pid")).collect();
+            // A connection that a worker took just before it was killed dies with it; the next one is answered.
+            let Some(stats) = self.try_stats() else { return false };
+            pids = stats.each("pid").into_iter().map(|pid| i32::try_from(pid).expect("a pid")).collect();
             pids.iter().all(|pid| !but.contains(pid) && *pid > 0 && is_alive(*pid))
         });
         pids
@@ -162,6 +170,11 @@ fn stat(pid: i32) -> Option<(char, i32)> {
 /// Whether a process runs (a zombie does not).
 pub fn is_alive(pid: i32) -> bool {
     stat(pid).is_some_and(|(state, _)| state != 'Z' && state != 'X')
+}
+
+/// Whether a process is stopped (SIGSTOP).
+pub fn is_stopped(pid: i32) -> bool {
+    stat(pid).is_some_and(|(state, _)| state == 'T')
 }
 
 /// The children of a process: (pid, whether it is a zombie).
