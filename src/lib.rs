@@ -44,7 +44,11 @@ compile_error!("commons runs on Linux only: it needs memfd, shared futexes, pidf
 mod atomic;
 mod error;
 mod lock;
+#[cfg(feature = "server")]
+mod process;
 mod robust;
+#[cfg(feature = "server")]
+pub mod server;
 mod shm;
 mod sync;
 mod sys;
