@@ -124,11 +124,11 @@ fn registry() -> Result<&'static Registry> {
     }
     let root = root()?;
     let made = Registry {
-        head: Place::new(root, Kind::Participants)?,
-        slots: Row::new(root, Kind::Participants, MAX_PARTICIPANTS + 1)?,
+        head: Place::only(root, Kind::Participants)?,
+        slots: Row::only(root, Kind::Participants, MAX_PARTICIPANTS + 1)?,
     };
     fork::install_hooks(forget_seat);
-    // Another thread may have been faster; then these slots stay unused and untouched.
+    // Another thread may have been faster; its places are the same.
     let _ = REGISTRY.set(made);
     Ok(REGISTRY.get().unwrap_or_else(|| unreachable!("set just above, by this thread or another")))
 }
