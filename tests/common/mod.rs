@@ -258,3 +258,70 @@ impl Dice {
         (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % sides
     }
 }
+
+/// The monotonic clock in nanoseconds: one that processes can compare.
+pub(crate) fn now() -> i64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec * 1_000_000_000 + now.tv_nsec
+}
+
+/// Sleeps until it is killed.
+pub(crate) fn sleep_for_ever() -> ! {
+    loop {
+        std::thread::sleep(Duration::from_secs(3600));
+    }
+}
+
+/// What a supervisor does about a death.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Manager {
+    /// There is none, and nobody reaps.
+    Absent,
+    /// Somebody reaps and does nothing else.
+    Reaps,
+    /// It recovers, then reaps.
+    Recovers,
+}
+
+/// A process comes to `hold` something and is killed; another one waits for it in `wait`. The time from the death (or, with a
+/// manager, from its call) until the second went on.
+pub(crate) fn succession(manager: Manager, hold: &dyn Fn(), wait: &dyn Fn()) -> Duration {
+    let (held, done) = (commons::Atomic::new(0).unwrap(), commons::AtomicLong::new(0).unwrap());
+    let mut owner = in_child(|| {
+        hold();
+        held.set(1);
+        sleep_for_ever();
+    });
+    until("the owner holds it", || held.get() == 1);
+    let waiter = in_child(|| {
+        wait();
+        done.set(now());
+    });
+    waiter.until_asleep();
+    assert_eq!(done.get(), 0, "it waits");
+    owner.kill();
+    let mut from = now();
+    match manager {
+        Manager::Absent => {}
+        Manager::Reaps => drop(owner.wait()),
+        Manager::Recovers => {
+            from = now();
+            // Whoever waits may have been faster.
+            commons::recover(owner.pid()).unwrap();
+        }
+    }
+    waiter.join();
+    Duration::from_nanos(u64::try_from(done.get() - from).unwrap_or(0))
+}
+
+/// Plays a succession often enough to judge the time: within 50 ms without a manager, at once with one (far below the 20 ms after which
+/// a sleeper would have looked by itself). Medians, since a busy machine delays anything now and then.
+#[track_caller]
+pub(crate) fn assert_succession(what: &str, hold: &dyn Fn(), wait: &dyn Fn()) {
+    for (manager, rounds, limit) in
+        [(Manager::Absent, 9, 50), (Manager::Reaps, 9, 50), (Manager::Recovers, 31, 10)]
+    {
+        let time = median((0..rounds).map(|_| succession(manager, hold, wait)).collect());
+        assert!(time < Duration::from_millis(limit), "{what}, {manager:?}: {time:?}");
+    }
+}
