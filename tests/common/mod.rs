@@ -318,9 +318,7 @@ pub(crate) fn succession(manager: Manager, hold: &dyn Fn(), wait: &dyn Fn()) -> 
 /// a sleeper would have looked by itself). Medians, since a busy machine delays anything now and then.
 #[track_caller]
 pub(crate) fn assert_succession(what: &str, hold: &dyn Fn(), wait: &dyn Fn()) {
-    for (manager, rounds, limit) in
-        [(Manager::Absent, 9, 50), (Manager::Reaps, 9, 50), (Manager::Recovers, 31, 10)]
-    {
+    for (manager, rounds, limit) in [(Manager::Absent, 9, 50), (Manager::Reaps, 9, 50), (Manager::Recovers, 31, 10)] {
         let time = median((0..rounds).map(|_| succession(manager, hold, wait)).collect());
         assert!(time < Duration::from_millis(limit), "{what}, {manager:?}: {time:?}");
     }
