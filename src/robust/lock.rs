@@ -2,7 +2,7 @@
 
 use super::ledger::{Claim, Held};
 use super::participant::{Seat, certainly_dead, known_dead, me, seated};
-use super::rest::{Patience, Rest, rest};
+use super::rest::{Patience, Rest, Slices};
 use super::word::{LockWord, Tag};
 use crate::shm::{Key, shared};
 use crate::sync::{AtomicU64, Look, Ordering, futex, spin_hint, spins};
@@ -82,6 +82,7 @@ impl RobustLock {
     fn contend(&self, what: &'static str, patience: Patience, seat: Seat) -> Result<Option<(LockWord, bool)>> {
         let mut spins = spins();
         let mut slept = false;
+        let mut slices = Slices::new();
         loop {
             // Relaxed: whatever is concluded from it is made good by an exchange.
             let seen = LockWord(self.word.load(Ordering::Relaxed));
@@ -122,7 +123,7 @@ impl RobustLock {
             // another, which the flag makes good.
             patience.check()?;
             slept = true;
-            if rest(&self.word, asleep.0, patience) == Rest::SliceOver {
+            if slices.rest(&self.word, asleep.0, patience) == Rest::SliceOver {
                 // Buries the owner if it is dead; the next look at the word finds out.
                 let _ = certainly_dead(owner, Look::Close);
             }
