@@ -83,8 +83,9 @@ impl RobustLock {
         let mut spins = spins();
         let mut slept = false;
         loop {
-            // Relaxed: whatever is concluded from it is made good by an exchange.
-            let seen = LockWord(self.word.load(Ordering::Relaxed));
+            // Acquire: pairs with the Release of the owner's exchange. Who sees the word name an owner must see that owner's slot live: it was
+            // claimed before, and an older state of it would pass for a death, and a living owner be robbed.
+            let seen = LockWord(self.word.load(Ordering::Acquire));
             let Some(owner) = seen.owner() else {
                 // Who slept cannot know whether others still do, and so lets the next release wake one more.
                 let taken = seen.taken_by(seat.tag());
