@@ -62,7 +62,7 @@ pub use shm::Region;
 /// For the project's own harnesses (kill at every instruction, loom, inspectors). Not part of the contract: it changes without notice.
 #[doc(hidden)]
 pub mod harness {
-    pub use crate::robust::census;
+    pub use crate::robust::{census, leave, sit};
     pub use crate::shm::{Mapped, mapped};
     pub use crate::sync::{pretend_dead, world};
 }

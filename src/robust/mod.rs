@@ -60,6 +60,6 @@ pub use burial::recover;
 pub(crate) use ledger::{Claim, Held, MAX_HELD};
 pub(crate) use lock::{Owned, RobustLock};
 #[doc(hidden)]
-pub use participant::census;
+pub use participant::{census, leave, sit};
 pub(crate) use participant::{MAX_PARTICIPANTS, Seat, each_live, me, prepare, seated, slots_in_use};
 pub(crate) use rest::{Patience, Rest, SLICE, Slices};
