@@ -193,20 +193,24 @@ impl RwLock {
     }
 
     /// The calling thread's seat, unless it reads under this lock already. (That it writes, the lock's own word tells.)
-    fn outsider(&self) -> Result<Seat> {
-        let seat = me()?;
+    #[inline(always)]
+    fn outsider(&self, seat: Seat) -> Result<Seat> {
         if seat.find(Claim::Read, self.drain_key).is_some() {
             return Err(Error::WouldDeadlock { what: WHAT });
         }
         Ok(seat)
     }
 
+    #[inline(always)]
     fn note(&self, seat: Seat) -> Result<Held> {
         seat.note(Claim::Read, self.drain_key, 1).ok_or(Error::TooManyHeld { max: MAX_HELD })
     }
 
+    #[inline]
     fn read_within(&self, patience: Patience) -> Result<Option<ReadGuard<'_>>> {
-        let seat = self.outsider()?;
+        // Not `me()?`, whose seat comes through memory and is waited for longer than all the rest takes.
+        let Some(seat) = seated() else { return self.read_newly_seated(patience) };
+        let seat = self.outsider(seat)?;
         let held = self.note(seat)?;
         // Pairs with the fence in `write_within`: of a reader that notes itself and a writer that takes the lock at the same time, at least
         // one sees the other. An AcqRel pair would let both look at the past.
@@ -217,6 +221,12 @@ impl RwLock {
         }
         self.leave(seat, held);
         self.read_through_the_lock(patience, seat)
+    }
+
+    #[cold]
+    fn read_newly_seated(&self, patience: Patience) -> Result<Option<ReadGuard<'_>>> {
+        me()?;
+        self.read_within(patience)
     }
 
     /// The slow way in: queue like a writer, and note oneself while owning the lock.
@@ -239,6 +249,7 @@ impl RwLock {
     }
 
     /// The reader goes, and tells a writer that waits for that.
+    #[inline(always)]
     fn leave(&self, seat: Seat, held: Held) {
         seat.strike(held);
         // Pairs with the fence in `drained`: either the writer sees that the reader is gone, or this sees that the writer may sleep.
@@ -252,7 +263,7 @@ impl RwLock {
     }
 
     fn write_within(&self, patience: Patience) -> Result<Option<WriteGuard<'_>>> {
-        self.outsider()?;
+        self.outsider(me()?)?;
         let Some(owned) = self.place.lock.acquire(self.lock_key, WHAT, patience)? else { return Ok(None) };
         let recovered = owned.recovered();
         let guard = WriteGuard { lock: self, owned: Some(owned), recovered, not_send: PhantomData };
@@ -303,6 +314,7 @@ impl ReadGuard<'_> {
 }
 
 impl Drop for ReadGuard<'_> {
+    #[inline]
     fn drop(&mut self) {
         // In a process forked meanwhile, the reader is the parent.
         if seated().is_some_and(|seat| seat.tag() == self.seat.tag()) {

@@ -257,6 +257,7 @@ impl Semaphore {
         self.place.free.store(permits.saturating_sub(held), Ordering::Relaxed);
     }
 
+    #[inline(always)]
     fn enter(&self, patience: Patience) -> Result<Inside<'_>> {
         // Trying is not waiting for a permit; it is allowed the moment that others need to let go of the door.
         let patience = if matches!(patience, Patience::None) { Patience::lasting(DOOR) } else { patience };
@@ -279,6 +280,7 @@ struct Inside<'a> {
 }
 
 impl Drop for Inside<'_> {
+    #[inline]
     fn drop(&mut self) {
         if let Some(door) = self.door.take() {
             self.semaphore.place.door.release(door);

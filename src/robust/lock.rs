@@ -43,22 +43,32 @@ impl RobustLock {
     /// `key` names this lock's cell; `what` is the word for it in errors. None only when `patience` is none.
     #[inline(always)]
     pub(crate) fn acquire(&self, key: Key, what: &'static str, patience: Patience) -> Result<Option<Owned>> {
-        let seat = me()?;
+        match self.acquire_at_once(key) {
+            Some(owned) => Ok(Some(owned)),
+            None => self.acquire_slowly(key, what, patience),
+        }
+    }
+
+    /// The fast path: a thread that has its seat, and a lock that is free and in order.
+    #[inline(always)]
+    fn acquire_at_once(&self, key: Key) -> Option<Owned> {
+        let seat = seated()?;
         // Relaxed: the exchange decides.
         let seen = LockWord(self.word.load(Ordering::Relaxed));
-        if seen.is_free() {
-            // Before the exchange, so that a death right after it finds the lock in the ledger. A full ledger is no obstacle: the word
-            // names the owner.
-            let held = seat.note(Claim::Lock, key, 1);
-            let taken = seen.taken_by(seat.tag());
-            if self.exchange(seen, taken) {
-                return Ok(Some(Owned { tag: seat.tag(), taken, held, recovered: false }));
-            }
-            if let Some(held) = held {
-                seat.strike(held);
-            }
+        if !seen.is_free() {
+            return None;
         }
-        self.acquire_slowly(key, what, patience, seat)
+        // Before the exchange, so that a death right after it finds the lock in the ledger. A full ledger is no obstacle: the word names
+        // the owner.
+        let held = seat.note(Claim::Lock, key, 1);
+        let taken = seen.taken_by(seat.tag());
+        if self.exchange(seen, taken) {
+            return Some(Owned { tag: seat.tag(), taken, held, recovered: false });
+        }
+        if let Some(held) = held {
+            seat.strike(held);
+        }
+        None
     }
 
     #[inline(always)]
@@ -69,7 +79,8 @@ impl RobustLock {
     }
 
     #[cold]
-    fn acquire_slowly(&self, key: Key, what: &'static str, patience: Patience, seat: Seat) -> Result<Option<Owned>> {
+    fn acquire_slowly(&self, key: Key, what: &'static str, patience: Patience) -> Result<Option<Owned>> {
+        let seat = me()?;
         let held = seat.note(Claim::Lock, key, 1);
         let result = self.contend(what, patience, seat);
         if let (Some(held), Err(_) | Ok(None)) = (held, &result) {
