@@ -1,6 +1,7 @@
 //! The crate's one error type: each variant says what was refused, the value met, and the limit.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// What the crate's fallible calls return.
@@ -105,6 +106,20 @@ pub enum Error {
     StillAlive {
         /// The process.
         pid: u32,
+    },
+    /// The server cannot listen where it was told to: the address is taken, not this machine's, or not allowed.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Every worker died before it could serve, again and again.
+    #[error("gave up: no worker ever became ready, and one place failed {deaths} times in a row")]
+    NeverReady {
+        /// Deaths in a row.
+        deaths: u32,
     },
     /// The kernel refused a call.
     #[error("{call}: {source}")]

@@ -44,7 +44,11 @@ compile_error!("commons runs on Linux only: it needs memfd, shared futexes, pidf
 mod atomic;
 mod error;
 mod lock;
+#[cfg(feature = "server")]
+mod process;
 mod robust;
+#[cfg(feature = "server")]
+pub mod server;
 mod shm;
 mod sync;
 mod sys;
@@ -58,7 +62,7 @@ pub use shm::Region;
 /// For the project's own harnesses (kill at every instruction, loom, inspectors). Not part of the contract: it changes without notice.
 #[doc(hidden)]
 pub mod harness {
-    pub use crate::robust::census;
+    pub use crate::robust::{census, leave, sit};
     pub use crate::shm::{Mapped, mapped};
     pub use crate::sync::{pretend_dead, world};
 }

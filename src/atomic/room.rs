@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::robust::{Owned, Patience, Rest, RobustLock, SLICE, Seat, TURN, each_live, me, rest};
+use crate::robust::{Owned, Patience, Rest, RobustLock, SLICE, Seat, Slices, TURN, each_live, me};
 use crate::shm::{Key, Place, shared};
 use crate::sync::{AtomicU64, Ordering, futex};
 
@@ -125,8 +125,9 @@ impl Cell {
             registered
         };
         let mut seen = registered;
+        let mut slices = Slices::new();
         loop {
-            let slice_over = rest(&this.permits, seen.0, patience) == Rest::SliceOver;
+            let slice_over = slices.rest(&this.permits, seen.0, patience) == Rest::SliceOver;
             seen = this.permits();
             let over = patience.check().is_err();
             // A permit of a later epoch is for those who slept when it was granted, and this thread did. One of an earlier epoch is
@@ -206,7 +207,7 @@ impl Cell {
             if patience.check().is_err() {
                 return false;
             }
-            let _ = rest(&self.permits, self.permits().0, patience);
+            let _ = Slices::new().rest(&self.permits, self.permits().0, patience);
         }
     }
 
@@ -227,7 +228,7 @@ impl Cell {
             if !still(self.value.load(Ordering::Acquire)) {
                 return true;
             }
-            let _ = rest(&self.watch, armed, patience);
+            let _ = Slices::new().rest(&self.watch, armed, patience);
         }
     }
 

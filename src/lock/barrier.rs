@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::robust::{MAX_PARTICIPANTS, Patience, RobustLock, each_live, me, prepare, rest};
+use crate::robust::{MAX_PARTICIPANTS, Patience, RobustLock, Slices, each_live, me, prepare};
 use crate::shm::{Key, Kind, Pad, Place, Region, place_in_common, shared};
 use crate::sync::{AtomicU64, Ordering, futex};
 use crate::{Error, Result};
@@ -141,12 +141,13 @@ impl Barrier {
             futex::wake(&shared.round, u32::MAX);
             return Ok(true);
         }
+        let mut slices = Slices::new();
         // Acquire: pairs with the Release above.
         while shared.round.load(Ordering::Acquire) == round {
             if let Err(over) = patience.check() {
                 return self.give_up(round, over);
             }
-            let _ = rest(&shared.round, round, patience);
+            let _ = slices.rest(&shared.round, round, patience);
         }
         seat.get_up();
         Ok(false)

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use crate::robust::{
-    Claim, Held, MAX_HELD, Owned, Patience, Rest, RobustLock, Seat, TURN, each_live, me, prepare, rest, seated,
+    Claim, Held, MAX_HELD, Owned, Patience, Rest, RobustLock, Seat, Slices, TURN, each_live, me, prepare, seated,
 };
 use crate::shm::{Key, Kind, Pad, Place, Region, place_in_common, shared};
 use crate::sync::{AtomicU64, Ordering, fence, futex};
@@ -308,6 +308,7 @@ impl RwLock {
         let drain = &self.place.drain;
         // Who only tries has no second look, so its first one is close.
         let mut closely = matches!(patience, Patience::None);
+        let mut slices = Slices::new();
         loop {
             // The bit first, then the look, and the fence in between: see `leave`, and for the lock itself `enter`.
             // Relaxed: ordered by the fence.
@@ -327,7 +328,7 @@ impl RwLock {
                 drain.fetch_and(!1, Ordering::Relaxed); // as above
                 return Err(over);
             }
-            closely = rest(drain, armed, patience) == Rest::SliceOver;
+            closely = slices.rest(drain, armed, patience) == Rest::SliceOver;
         }
     }
 }

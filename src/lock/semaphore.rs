@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::robust::{
-    Claim, MAX_HELD, Owned, Patience, Rest, RobustLock, Seat, TURN, each_live, me, prepare, rest, seated,
+    Claim, MAX_HELD, Owned, Patience, Rest, RobustLock, Seat, Slices, TURN, each_live, me, prepare, seated,
 };
 use crate::shm::{Key, Kind, Pad, Place, Region, place_in_common, shared};
 use crate::sync::{AtomicU64, Ordering, futex, owned};
@@ -254,6 +254,7 @@ impl Semaphore {
         let shared = &self.place;
         // Who only tries has no second look, so its first one is close: 5 µs for each holder, and only when no permit is free.
         let mut closely = matches!(patience, Patience::None);
+        let mut slices = Slices::new();
         loop {
             let armed = {
                 let _inside = self.enter(patience)?;
@@ -272,7 +273,7 @@ impl Semaphore {
             patience.check()?;
             seat.lie_down(self.key, 0);
             // Whom burial has found, everybody knows; the end of a slice is the time to look for others.
-            closely = rest(&shared.turn, armed, patience) == Rest::SliceOver;
+            closely = slices.rest(&shared.turn, armed, patience) == Rest::SliceOver;
             seat.get_up();
         }
     }

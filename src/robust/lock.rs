@@ -2,7 +2,7 @@
 
 use super::ledger::{Claim, Held};
 use super::participant::{Seat, certainly_dead, known_dead, me, seated};
-use super::rest::{Patience, Rest, rest};
+use super::rest::{Patience, Rest, Slices};
 use super::word::{LockWord, Tag};
 use crate::shm::{Key, shared};
 use crate::sync::{AtomicU64, Look, Ordering, futex, spin_hint, spins};
@@ -91,10 +91,12 @@ impl RobustLock {
     /// The word as taken, and whether its previous owner died.
     fn contend(&self, what: &'static str, patience: Patience, seat: Seat) -> Result<Option<(LockWord, bool)>> {
         let mut spins = spins();
-        let mut slept = false;
+        let (mut slept, mut closely) = (false, false);
+        let mut slices = Slices::new();
         loop {
-            // Relaxed: whatever is concluded from it is made good by an exchange.
-            let seen = LockWord(self.word.load(Ordering::Relaxed));
+            // Acquire: pairs with the Release of the owner's exchange. Who sees the word name an owner must see that owner's slot live: it was
+            // claimed before, and an older state of it would pass for a death, and a living owner be robbed.
+            let seen = LockWord(self.word.load(Ordering::Acquire));
             let Some(owner) = seen.owner() else {
                 // Who slept cannot know whether others still do, and so lets the next release wake one more.
                 let taken = seen.taken_by(seat.tag());
@@ -107,7 +109,8 @@ impl RobustLock {
             if owner == seat.tag() {
                 return Err(Error::WouldDeadlock { what });
             }
-            if known_dead(owner) {
+            // At the end of a slice the one to look at is whoever owns it now; it need not be the one that this thread fell asleep for.
+            if known_dead(owner) || (std::mem::take(&mut closely) && certainly_dead(owner, Look::Close)) {
                 let taken = seen.taken_by(seat.tag());
                 let taken = if slept || seen.contended() { taken.with_sleepers() } else { taken };
                 if self.exchange(seen, taken) {
@@ -116,7 +119,8 @@ impl RobustLock {
                 continue;
             }
             if matches!(patience, Patience::None) {
-                return if certainly_dead(owner, Look::Quick) { continue } else { Ok(None) };
+                // Who only tries has no slice after which it would look closely, so it does now (5 µs): a zombie is dead too.
+                return if certainly_dead(owner, Look::Close) { continue } else { Ok(None) };
             }
             if spins > 0 && !seen.contended() {
                 spins -= 1;
@@ -131,10 +135,7 @@ impl RobustLock {
             // another, which the flag makes good.
             patience.check()?;
             slept = true;
-            if rest(&self.word, asleep.0, patience) == Rest::SliceOver {
-                // Buries the owner if it is dead; the next look at the word finds out.
-                let _ = certainly_dead(owner, Look::Close);
-            }
+            closely = slices.rest(&self.word, asleep.0, patience) == Rest::SliceOver;
         }
     }
 

@@ -37,7 +37,7 @@
 //! back while a word names it (2^18 tenants of one slot would have to come and go meanwhile), so it fails then.
 //!
 //! # Sleeping
-//! Everybody sleeps in slices of at most 20 ms ([`rest`]) and looks around after each: that alone makes every lost wake-up and
+//! Everybody sleeps in slices of at most 20 ms ([`Slices`]) and looks around after each: that alone makes every lost wake-up and
 //! every death harmless without a manager. With one, burial wakes the sleepers at once. A living owner is never robbed,
 //! however long it is stopped: "dead" means gone, a zombie, or a number that the kernel has given to somebody else.
 //!
@@ -59,7 +59,7 @@ mod word;
 pub use burial::recover;
 pub(crate) use ledger::{Claim, Held, MAX_HELD};
 pub(crate) use lock::{Owned, RobustLock};
-#[doc(hidden)]
-pub use participant::census;
 pub(crate) use participant::{MAX_PARTICIPANTS, Seat, each_live, me, prepare, seated, slots_in_use};
-pub(crate) use rest::{Patience, Rest, SLICE, rest};
+#[doc(hidden)]
+pub use participant::{census, leave, sit};
+pub(crate) use rest::{Patience, Rest, SLICE, Slices};

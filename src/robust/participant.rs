@@ -124,11 +124,11 @@ fn registry() -> Result<&'static Registry> {
     }
     let root = root()?;
     let made = Registry {
-        head: Place::new(root, Kind::Participants)?,
-        slots: Row::new(root, Kind::Participants, MAX_PARTICIPANTS + 1)?,
+        head: Place::only(root, Kind::Participants)?,
+        slots: Row::only(root, Kind::Participants, MAX_PARTICIPANTS + 1)?,
     };
     fork::install_hooks(forget_seat);
-    // Another thread may have been faster; then these slots stay unused and untouched.
+    // Another thread may have been faster; its places are the same.
     let _ = REGISTRY.set(made);
     Ok(REGISTRY.get().unwrap_or_else(|| unreachable!("set just above, by this thread or another")))
 }
@@ -234,17 +234,32 @@ fn find(registry: &'static Registry, who: &Who, look: Option<Look>) -> Option<Se
 
 impl Drop for Leave {
     fn drop(&mut self) {
-        let Some(seat) = seated() else { return };
-        let used = MINE.with(|mine| mine.used.get());
-        forget_seat();
-        let state = seat.slot.state();
-        if used == 0 {
-            seat.slot.advance(state, state.with(Phase::Free));
-        } else {
-            // It ends holding something (a forgotten guard, a permit): for the others that is a death.
-            bury(seat.slot, seat.tag, state);
-        }
+        leave();
     }
+}
+
+/// Gives the calling thread's slot back, as the end of the thread does; for harnesses, not part of the contract.
+#[doc(hidden)]
+pub fn leave() {
+    let Ok(Some(seat)) = MINE.try_with(|mine| mine.seat.get()) else { return };
+    let used = MINE.with(|mine| mine.used.get());
+    forget_seat();
+    let state = seat.slot.state();
+    if used == 0 {
+        seat.slot.advance(state, state.with(Phase::Free));
+    } else {
+        // It ends holding something (a forgotten guard, a permit): for the others that is a death.
+        bury(seat.slot, seat.tag, state);
+    }
+}
+
+/// Claims a slot for the calling thread, as its first operation would; for harnesses, not part of the contract.
+///
+/// # Errors
+/// [`Error::TooManyParticipants`]; [`Error::System`].
+#[doc(hidden)]
+pub fn sit() -> Result<usize> {
+    me().map(Seat::index)
 }
 
 impl Seat {

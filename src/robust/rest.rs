@@ -46,16 +46,34 @@ pub(crate) enum Rest {
     SliceOver,
 }
 
-/// Sleeps for at most a slice while the low half of `word` is that of `seen`; the caller checks its patience itself, after it has
-/// looked once more.
-pub(crate) fn rest(word: &AtomicU64, seen: u64, patience: Patience) -> Rest {
-    let slice = clock::now().saturating_add(SLICE);
-    let until = match patience {
-        Patience::Until { deadline, .. } => slice.min(deadline),
-        Patience::None | Patience::Endless => slice,
-    };
-    match futex::wait(word, seen as u32, Some(until)) {
-        Nap::TimedOut => Rest::SliceOver,
-        Nap::Woken | Nap::Changed => Rest::Stirred,
+/// The slices of one wait. They are counted by the clock, not by sleeps that were left alone: a sleeper that is stirred all the time, by
+/// signals or because others come and go, looks closely as often as one that is not.
+pub(crate) struct Slices {
+    /// When the current one is over; 0 before the first.
+    end: u64,
+}
+
+impl Slices {
+    pub(crate) fn new() -> Slices {
+        Slices { end: 0 }
+    }
+
+    /// Sleeps for at most what is left of the slice while the low half of `word` is that of `seen`; the caller checks its patience itself,
+    /// after it has looked once more.
+    pub(crate) fn rest(&mut self, word: &AtomicU64, seen: u64, patience: Patience) -> Rest {
+        if self.end == 0 {
+            self.end = clock::now().saturating_add(SLICE);
+        }
+        let until = match patience {
+            Patience::Until { deadline, .. } => self.end.min(deadline),
+            Patience::None | Patience::Endless => self.end,
+        };
+        match futex::wait(word, seen as u32, Some(until)) {
+            Nap::Woken | Nap::Changed if clock::now() < self.end => Rest::Stirred,
+            Nap::Woken | Nap::Changed | Nap::TimedOut => {
+                self.end = 0;
+                Rest::SliceOver
+            }
+        }
     }
 }

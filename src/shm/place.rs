@@ -20,6 +20,11 @@ impl<T: Shared> Place<T> {
         Ok(Place { row: Row::new(region, kind, 1)? })
     }
 
+    /// The one `T` of this kind in `region`, placed by whoever asks first.
+    pub(crate) fn only(region: &Region, kind: Kind) -> Result<Place<T>> {
+        Ok(Place { row: Row::only(region, kind, 1)? })
+    }
+
     /// The name of one of its cells, which holds in every process.
     pub(crate) fn key(&self, cell: &AtomicU64) -> Key {
         self.row.key(cell)
@@ -73,6 +78,12 @@ impl<T: Shared> Row<T> {
         Ok(Row { at, len, offset, region: region.clone() })
     }
 
+    /// The one slice of `len` values of this kind in `region`, placed by whoever asks first.
+    pub(crate) fn only(region: &Region, kind: Kind, len: usize) -> Result<Row<T>> {
+        let (at, offset) = region.take_once::<T>(kind, len)?;
+        Ok(Row { at, len, offset, region: region.clone() })
+    }
+
     /// The name of one of its cells, which holds in every process.
     ///
     /// # Panics
@@ -89,8 +100,8 @@ impl<T: Shared> Deref for Row<T> {
 
     #[inline(always)]
     fn deref(&self) -> &[T] {
-        // SAFETY: `at` and `len` come from `Region::take` (or name a part of such a place, see `Place::part`), which reserved that many for this Row alone, zeroed (a valid `T`,
-        // by `Shared`) and aligned, in memory that `region` keeps; it was proven to be made only of atomics.
+        // SAFETY: `at` and `len` come from `Region::take` or `take_once` (or name a part of such a place, see `Place::part`), which reserved
+        // that many `T` for this Row or all that name the same, zeroed (a valid `T`, by `Shared`) and aligned, in memory that `region` keeps; it was proven to be made only of atomics.
         unsafe { std::slice::from_raw_parts(self.at, self.len) }
     }
 }

@@ -155,6 +155,24 @@ impl Region {
         }
     }
 
+    /// The first placement of this kind and length, made if there is none yet; all who ask at once get the same. For what a region has one
+    /// of: it needs no lock that a fork could copy while it is held, and no room for those who come second.
+    pub(super) fn take_once<T: Shared>(&self, kind: Kind, count: usize) -> Result<(*const T, usize)> {
+        let Ground::Mapped(map) = &self.inner.ground else { return self.take(kind, count) };
+        prove::<T>();
+        let bytes = Self::bytes_for::<T>(count);
+        let found = || self.inner.find(claim(kind, bytes - DEED));
+        let offset = match found() {
+            Some(offset) => offset,
+            // Deeds are claimed in order of address, so the first stays the first, whoever claimed it. One that comes second leaves its own
+            // unused, or finds no room for it.
+            None => {
+                self.claim(kind, bytes, count).or_else(|full| found().ok_or(full)).map(|own| found().unwrap_or(own))?
+            }
+        };
+        Ok((map.base().wrapping_add(offset).cast_const().cast(), offset))
+    }
+
     /// Claims `bytes` by writing the next free deed; the offset of what follows it.
     fn claim(&self, kind: Kind, bytes: usize, count: usize) -> Result<usize> {
         fork::structures_allowed("a structure in a shared region")?;
@@ -203,6 +221,20 @@ impl Inner {
 
     fn deed(&self, offset: usize) -> Option<&Deed> {
         self.at(offset)
+    }
+
+    /// Where the first placement stands whose deed says `wanted`.
+    fn find(&self, wanted: u64) -> Option<usize> {
+        let mut at = HEADER;
+        loop {
+            let deed = self.deed(at).filter(|_| at < HEADER + self.size)?;
+            // Acquire: pairs with the AcqRel in `claim`.
+            match deed.claim.load(Ordering::Acquire) {
+                0 => return None,
+                claimed if claimed == wanted => return Some(at + DEED),
+                claimed => at += DEED + claimed_bytes(claimed),
+            }
+        }
     }
 
     /// The 64-bit cell at `offset`, which came out of a key and so was once the offset of one.

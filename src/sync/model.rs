@@ -2,10 +2,19 @@
 //!
 //! A modelled thread stands for a process. A *mortal* one ([`world::mortal`]) stops for ever at its k-th operation: from then on nothing that it
 //! does has an effect, not even what its destructors do. The others learn of it as they would from the kernel: they may ask whether it
-//! is dead, and a sleeper's slice ends when somebody has died meanwhile. Without a death a slice never ends, so a lost wake-up is a deadlock,
+//! is dead, and every sleeper's slice ends once after each death. Without a death a slice never ends, so a lost wake-up is a deadlock,
 //! which loom reports.
 //!
-//! Only the kernel's own knowledge (who sleeps, who is dead) is synchronised here, by one modelled mutex.
+//! # What orders what
+//! The modelled kernel orders as little as the real one promises, for an ordering that it threw in would hide one that the crate forgot:
+//! `futex::wait` and `futex::wake` read the newest value of the word without acquiring anything; only one that was really put to sleep comes
+//! back knowing what its waker knew. Who finds a thread dead sees all that it did.
+//!
+//! # Trap 1
+//! loom remembers of each word the last access alone. When a thread reads a word and then writes it, the write is compared with its own read,
+//! and that somebody else read the word before is forgotten: whole classes of interleavings are never tried (loom issues 166, 392). So
+//! each word has a second one, its `meeting`, and every access is announced there first by a read-modify-write that changes nothing. All
+//! accesses to a word thereby depend on each other, and none is forgotten.
 
 #[path = "../sys/unsynced.rs"]
 mod unsynced;
@@ -29,49 +38,75 @@ pub(crate) fn fence(order: Ordering) {
     }
 }
 
+/// What no word ever holds.
+const NEVER: u64 = 0x5eed_dead_beef_5eed;
+
+/// The newest value of a word, without any order: to loom it is a read-modify-write, and it changes nothing.
+fn newest(word: &loom::sync::atomic::AtomicU64) -> u64 {
+    word.compare_exchange(NEVER, NEVER, Ordering::Relaxed, Ordering::Relaxed).unwrap_or_else(|value| value)
+}
+
 /// A modelled 64-bit cell.
 #[derive(Debug)]
-pub(crate) struct AtomicU64(loom::sync::atomic::AtomicU64);
+pub(crate) struct AtomicU64 {
+    cell: loom::sync::atomic::AtomicU64,
+    meeting: loom::sync::atomic::AtomicU64,
+}
 
 impl AtomicU64 {
     pub(crate) fn new(value: u64) -> Self {
-        AtomicU64(loom::sync::atomic::AtomicU64::new(value))
+        let new = loom::sync::atomic::AtomicU64::new;
+        AtomicU64 { cell: new(value), meeting: new(0) }
+    }
+    /// Before every access; false when it must have no effect.
+    fn step(&self) -> bool {
+        let alive = world::step();
+        if alive {
+            newest(&self.meeting);
+        }
+        alive
+    }
+    /// For the trace of a model that fails.
+    fn done<T: std::fmt::Debug>(&self, what: &str, result: T) -> T {
+        world::trace(|| format!("{what} {:x} -> {result:x?}", std::ptr::from_ref(self).addr() & 0xf_ffff));
+        result
     }
     pub(crate) fn load(&self, order: Ordering) -> u64 {
-        if world::step() { self.0.load(order) } else { 0 }
+        if self.step() { self.done("load", self.cell.load(order)) } else { 0 }
     }
     pub(crate) fn store(&self, value: u64, order: Ordering) {
-        if world::step() {
-            self.0.store(value, order);
+        if self.step() {
+            self.cell.store(value, order);
+            self.done("store", value);
         }
     }
     pub(crate) fn swap(&self, value: u64, order: Ordering) -> u64 {
-        if world::step() { self.0.swap(value, order) } else { 0 }
+        if self.step() { self.done("swap", self.cell.swap(value, order)) } else { 0 }
     }
     pub(crate) fn compare_exchange(&self, old: u64, new: u64, yes: Ordering, no: Ordering) -> Result<u64, u64> {
         // The dead succeed, so that no loop of theirs goes on.
-        if world::step() { self.0.compare_exchange(old, new, yes, no) } else { Ok(old) }
+        if self.step() { self.done("exchange", self.cell.compare_exchange(old, new, yes, no)) } else { Ok(old) }
     }
     pub(crate) fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
-        if world::step() { self.0.fetch_add(value, order) } else { 0 }
+        if self.step() { self.done("add", self.cell.fetch_add(value, order)) } else { 0 }
     }
     pub(crate) fn fetch_sub(&self, value: u64, order: Ordering) -> u64 {
-        if world::step() { self.0.fetch_sub(value, order) } else { 0 }
+        if self.step() { self.done("sub", self.cell.fetch_sub(value, order)) } else { 0 }
     }
     pub(crate) fn fetch_or(&self, value: u64, order: Ordering) -> u64 {
-        if world::step() { self.0.fetch_or(value, order) } else { 0 }
+        if self.step() { self.done("or", self.cell.fetch_or(value, order)) } else { 0 }
     }
     pub(crate) fn fetch_and(&self, value: u64, order: Ordering) -> u64 {
-        if world::step() { self.0.fetch_and(value, order) } else { 0 }
+        if self.step() { self.done("and", self.cell.fetch_and(value, order)) } else { 0 }
     }
     pub(crate) fn fetch_max(&self, value: u64, order: Ordering) -> u64 {
-        if world::step() { self.0.fetch_max(value, order) } else { 0 }
+        if self.step() { self.done("max", self.cell.fetch_max(value, order)) } else { 0 }
     }
 }
 
 /// Reads a word that nobody else writes while the caller holds its lock, and proves that nobody does.
 pub(crate) fn owned(word: &AtomicU64) -> u64 {
-    if world::step() { unsynced::load(&word.0) } else { 0 }
+    if world::step() { unsynced::load(&word.cell) } else { 0 }
 }
 
 pub(crate) mod clock {
@@ -82,19 +117,28 @@ pub(crate) mod clock {
 }
 
 pub(crate) mod futex {
-    use super::{AtomicU64, Ordering, world};
+    use super::{AtomicU64, newest, world};
     use crate::sys::futex::Nap;
 
     pub(crate) fn wait(word: &AtomicU64, seen: u32, _deadline: Option<u64>) -> Nap {
+        // Between the look and the sleep nobody else runs: looking is the only operation here.
         if !world::step() {
             return Nap::Woken;
         }
-        // Relaxed: the kernel compares a value; it orders nothing for the caller.
-        world::sleep(std::ptr::from_ref(word).addr(), || word.0.load(Ordering::Relaxed) as u32 == seen)
+        if newest(&word.cell) as u32 != seen {
+            return Nap::Changed;
+        }
+        word.done("sleep", seen);
+        word.done("awake", world::sleep(std::ptr::from_ref(word).addr()))
     }
 
     pub(crate) fn wake(word: &AtomicU64, n: u32) -> usize {
-        if world::step() { world::wake(std::ptr::from_ref(word).addr(), n) } else { 0 }
+        if !world::step() {
+            return 0;
+        }
+        // For loom: waking depends on who fell asleep on this word before.
+        newest(&word.cell);
+        word.done("wake", world::wake(std::ptr::from_ref(word).addr(), n))
     }
 }
 
@@ -107,32 +151,55 @@ pub(crate) mod identity {
         Who { pid: id, tid: id, start: 0, namespace: 0 }
     }
     pub(crate) fn is_dead(who: &Who, _look: Look) -> bool {
-        world::step() && world::is_dead(who.tid)
+        world::is_dead(who.tid)
     }
     pub(crate) fn process_is_dead(pid: u32) -> bool {
-        world::step() && world::is_dead(pid)
+        world::is_dead(pid)
     }
 }
 
 /// The modelled kernel, and what a model needs to let threads die.
 pub mod world {
-    use std::cell::Cell;
+    use std::cell::{Cell, RefCell};
     use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
     use std::sync::atomic::Ordering;
+    use std::sync::{Mutex, MutexGuard, PoisonError};
+
+    use loom::sync::atomic::AtomicU64;
 
     use crate::sys::futex::Nap;
 
-    #[derive(Default)]
+    struct Sleeper {
+        word: usize,
+        ticket: usize,
+        thread: loom::thread::Thread,
+        woken: bool,
+    }
+
+    /// As many threads as loom has, and no id 0.
+    const IDS: usize = 6;
+
+    /// Plain memory: modelled threads take turns, and change it only between two operations.
     struct Kernel {
-        /// Word, ticket, woken.
-        sleepers: Vec<(usize, usize, bool)>,
+        ids: u32,
         tickets: usize,
-        dead: Vec<u32>,
+        sleepers: Vec<Sleeper>,
+        mortals: Vec<u32>,
+        deaths: usize,
+        endless: bool,
     }
 
     loom::lazy_static! {
-        static ref KERNEL: (loom::sync::Mutex<Kernel>, loom::sync::Condvar) = Default::default();
-        static ref IDS: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(1);
+        static ref KERNEL: Mutex<Kernel> = Mutex::new(Kernel {
+            ids: 0,
+            tickets: 0,
+            sleepers: Vec::new(),
+            mortals: Vec::new(),
+            deaths: 0,
+            endless: false,
+        });
+        /// By id: 1 once it is dead.
+        static ref GRAVES: [AtomicU64; IDS] = std::array::from_fn(|_| AtomicU64::new(0));
     }
 
     loom::thread_local! {
@@ -140,24 +207,86 @@ pub mod world {
         /// Operations left to a mortal thread.
         static LIFE: Cell<Option<u32>> = Cell::new(None);
         static DEAD: Cell<bool> = Cell::new(false);
+        /// How many deaths this thread's slices have ended for.
+        static TOLD: Cell<usize> = Cell::new(0);
     }
 
     struct Died;
+
+    fn kernel() -> MutexGuard<'static, Kernel> {
+        KERNEL.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    thread_local! {
+        /// What has happened in this execution, if anybody wants to know.
+        static TRACE: RefCell<Option<Vec<String>>> =
+            RefCell::new(std::env::var_os("COMMONS_LOOM_TRACE").map(|_| Vec::new()));
+    }
+
+    pub(super) fn trace(line: impl FnOnce() -> String) {
+        TRACE.with_borrow_mut(|trace| {
+            if let Some(trace) = trace {
+                let id = my_id();
+                trace.push(format!("{id}: {}", line()));
+            }
+        });
+    }
+
+    /// Every operation of the last execution, in order, if COMMONS_LOOM_TRACE is set.
+    pub fn last_trace() -> Vec<String> {
+        TRACE.with_borrow(|trace| trace.clone().unwrap_or_default())
+    }
+
+    /// To be called before any thread is spawned, by whoever wants to model.
+    pub fn begin() {
+        // The statics are made here, before anybody can meet there.
+        kernel().endless = false;
+        let _ = &*GRAVES;
+        TRACE.with_borrow_mut(|trace| trace.iter_mut().for_each(Vec::clear));
+    }
 
     /// The calling thread's id; what stands for its pid.
     pub fn my_id() -> u32 {
         ID.with(|id| {
             if id.get() == 0 {
-                // Not part of the model: a name.
-                id.set(IDS.fetch_add(1, Ordering::Relaxed));
+                let mut kernel = kernel();
+                kernel.ids += 1;
+                id.set(kernel.ids);
             }
             id.get()
         })
     }
 
+    /// A point at which a mortal thread may die, in what a model does by itself.
+    pub fn breathe() {
+        step();
+    }
+
+    /// How many have died so far in this execution.
+    pub fn deaths() -> usize {
+        kernel().deaths
+    }
+
+    /// How many sleep.
+    pub fn asleep() -> usize {
+        kernel().sleepers.len()
+    }
+
+    /// From now on, in this execution, no slice ends: whoever must be woken must be woken.
+    pub fn endless_slices() {
+        kernel().endless = true;
+    }
+
+    /// The end of a mortal thread, here and now.
+    pub fn perish() {
+        LIFE.with(|life| life.set(Some(0)));
+        step();
+    }
+
     /// Before every operation: false when the thread is dead and the operation must have no effect; dies here when its time has come.
     pub(super) fn step() -> bool {
-        if DEAD.try_with(Cell::get).unwrap_or(true) {
+        // A model that has failed is over; what its destructors do would only hide why.
+        if std::thread::panicking() || DEAD.try_with(Cell::get).unwrap_or(true) {
             return false;
         }
         match LIFE.with(Cell::get) {
@@ -172,17 +301,22 @@ pub mod world {
 
     fn die() -> bool {
         let id = my_id();
+        // Release: who finds it dead sees all that it did.
+        GRAVES[id as usize].store(1, Ordering::Release);
+        trace(|| "dies".into());
         DEAD.with(|dead| dead.set(true));
-        let (kernel, bell) = &*KERNEL;
-        kernel.lock().unwrap().dead.push(id);
+        let mut kernel = kernel();
+        kernel.deaths += 1;
         // Whoever sleeps finds its slice at an end and looks around.
-        bell.notify_all();
+        kernel.sleepers.iter().for_each(|sleeper| sleeper.thread.unpark());
+        drop(kernel);
         resume_unwind(Box::new(Died))
     }
 
     /// Runs `f` in a thread that dies at its `life`-th operation; None when it did. Must be the last thing its thread does.
     pub fn mortal<R>(life: u32, f: impl FnOnce() -> R) -> Option<R> {
-        my_id();
+        let id = my_id();
+        kernel().mortals.push(id);
         LIFE.with(|left| left.set(Some(life)));
         let result = catch_unwind(AssertUnwindSafe(f));
         LIFE.with(|left| left.set(None));
@@ -193,41 +327,52 @@ pub mod world {
         }
     }
 
+    /// Immortals cost no operation, so that they cost no interleavings either.
     pub(super) fn is_dead(id: u32) -> bool {
-        KERNEL.0.lock().unwrap().dead.contains(&id)
+        let mortal = kernel().mortals.contains(&id);
+        // Acquire: pairs with the Release in `die`.
+        mortal && step() && GRAVES[id as usize].load(Ordering::Acquire) == 1
     }
 
-    pub(super) fn sleep(word: usize, still: impl FnOnce() -> bool) -> Nap {
-        let (kernel, bell) = &*KERNEL;
-        let mut now = kernel.lock().unwrap();
-        if !still() {
-            return Nap::Changed;
-        }
-        let ticket = now.tickets;
-        now.tickets += 1;
-        let deaths = now.dead.len();
-        now.sleepers.push((word, ticket, false));
+    pub(super) fn sleep(word: usize) -> Nap {
+        let ticket = {
+            let mut kernel = kernel();
+            kernel.tickets += 1;
+            let ticket = kernel.tickets;
+            kernel.sleepers.push(Sleeper { word, ticket, thread: loom::thread::current(), woken: false });
+            ticket
+        };
         loop {
-            let at = now.sleepers.iter().position(|sleeper| sleeper.1 == ticket).unwrap();
-            if now.sleepers[at].2 {
-                now.sleepers.remove(at);
+            let mut kernel = kernel();
+            let (deaths, at) = (kernel.deaths, kernel.sleepers.iter().position(|sleeper| sleeper.ticket == ticket));
+            let at = at.unwrap_or_else(|| unreachable!("only the sleeper itself goes"));
+            if kernel.sleepers[at].woken {
+                kernel.sleepers.remove(at);
                 return Nap::Woken;
             }
-            if now.dead.len() > deaths {
-                now.sleepers.remove(at);
+            // Once for each death.
+            if !kernel.endless && TOLD.with(|told| told.replace(deaths)) != deaths {
+                kernel.sleepers.remove(at);
+                let mortals = kernel.mortals.clone();
+                drop(kernel);
+                // From now on this thread sees who is dead; a slice that ended for nothing would not end again.
+                mortals.iter().for_each(|id| _ = super::newest(&GRAVES[*id as usize]));
                 return Nap::TimedOut;
             }
-            now = bell.wait(now).unwrap();
+            drop(kernel);
+            loom::thread::park();
         }
     }
 
     pub(super) fn wake(word: usize, n: u32) -> usize {
-        let (kernel, bell) = &*KERNEL;
-        let mut now = kernel.lock().unwrap();
-        let here = now.sleepers.iter_mut().filter(|sleeper| sleeper.0 == word && !sleeper.2).take(n as usize);
-        let woken = here.map(|sleeper| sleeper.2 = true).count();
-        drop(now);
-        bell.notify_all();
+        let mut kernel = kernel();
+        let here = kernel.sleepers.iter_mut().filter(|sleeper| sleeper.word == word && !sleeper.woken);
+        let mut woken = 0;
+        for sleeper in here.take(n as usize) {
+            sleeper.woken = true;
+            sleeper.thread.unpark();
+            woken += 1;
+        }
         woken
     }
 }

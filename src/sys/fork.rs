@@ -101,6 +101,10 @@ pub(crate) fn fork_and_run(call: &'static str, child: impl FnOnce() -> i32) -> R
             // SAFETY: ends the child here and now; nothing of the parent's (exit handlers, buffered output) runs twice.
             unsafe { libc::_exit(code) }
         }
-        _ => Pid::from_raw(pid).ok_or_else(|| Error::System { call: "fork", source: std::io::Error::last_os_error() }),
+        // -1, and nothing else, is no pid.
+        _ => Some(pid)
+            .filter(|pid| *pid > 0)
+            .and_then(Pid::from_raw)
+            .ok_or_else(|| Error::System { call: "fork", source: std::io::Error::last_os_error() }),
     }
 }

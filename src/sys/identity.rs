@@ -60,33 +60,48 @@ pub(crate) fn is_dead(who: &Who, look: Look) -> bool {
         return false;
     }
     match stat(&format!("/proc/{}/stat", who.tid)) {
-        // Z and X: it has run its last instruction and only waits to be reaped.
-        Some(stat) => matches!(stat.state, b'Z' | b'X' | b'x') || (who.start != 0 && stat.start != who.start),
+        Some(stat) => stat.has_ended() || (who.start != 0 && stat.start != who.start),
         // It went away between the two looks, or /proc does not show it to us; only the first is a death.
         None => test_kill_process(tid) == Err(Errno::SRCH),
     }
 }
 
-/// Whether the process `pid` has ended: a zombie that nobody reaped, or gone.
+/// Whether the process `pid` has ended, with all its threads: a zombie that nobody reaped, or gone.
 pub(crate) fn process_is_dead(pid: u32) -> bool {
-    is_dead(&Who { pid, tid: pid, start: 0, namespace: 0 }, Look::Close)
+    if pretended_dead(pid) {
+        return true;
+    }
+    let Some(process) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return false };
+    let gone = || test_kill_process(process) == Err(Errno::SRCH);
+    // A first thread that ended is a zombie while others of its process live, and is counted among them.
+    gone() || stat(&format!("/proc/{pid}/stat")).map_or_else(gone, |stat| stat.has_ended() && stat.threads <= 1)
 }
 
 struct Stat {
     state: u8,
+    /// Threads of the process that the kernel has not done away with, this one included.
+    threads: u32,
     start: u64,
 }
 
-/// State and start time from a `stat` file: fields 3 and 22, counted after the command name, which may itself hold
-/// spaces and brackets and ends at the last `)`.
+impl Stat {
+    /// It has run its last instruction and only waits to be reaped.
+    fn has_ended(&self) -> bool {
+        matches!(self.state, b'Z' | b'X' | b'x')
+    }
+}
+
+/// State, number of threads and start time from a `stat` file: fields 3, 20 and 22, counted after the command name, which may
+/// itself hold spaces and brackets and ends at the last `)`.
 fn stat(path: &str) -> Option<Stat> {
     let text = std::fs::read(path).ok()?;
     let close = text.iter().rposition(|&b| b == b')')?;
     let rest = std::str::from_utf8(text.get(close + 2..)?).ok()?;
     let mut fields = rest.split(' ');
     let state = *fields.next()?.as_bytes().first()?;
-    let start = fields.nth(18)?.parse().ok()?;
-    Some(Stat { state, start })
+    let threads = fields.nth(16)?.parse().ok()?;
+    let start = fields.nth(1)?.parse().ok()?;
+    Some(Stat { state, threads, start })
 }
 
 fn namespace() -> u64 {

@@ -1,0 +1,184 @@
+//! The robust lock, and owners and waiters that die at any operation.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use commons::harness::world;
+use commons::{Lock, recover};
+use loom_tests::{Data, Part, Stage, play, play_each_death};
+
+/// Takes the lock, repairs what a dead owner left, and changes both words; whether there was a dead owner.
+fn visit(lock: &Lock, data: &Data) -> bool {
+    let guard = lock.lock().unwrap();
+    if guard.recovered() {
+        data.repair();
+    }
+    // Torn, and nobody was told: fails here.
+    data.whole();
+    data.raise();
+    guard.recovered()
+}
+
+/// The same of a mortal thread, which notes that it has the lock.
+fn mortal_visit(stage: &mut Stage, life: u32, lock: &Lock, data: &Data) -> (Part<Option<bool>>, Rc<Cell<bool>>) {
+    let (lock, data, inside) = (lock.clone(), data.clone(), Rc::new(Cell::new(false)));
+    let its_inside = inside.clone();
+    let part = stage.mortal(life, move || {
+        let guard = lock.lock().unwrap();
+        its_inside.set(true);
+        if guard.recovered() {
+            data.repair();
+        }
+        data.whole();
+        data.raise();
+        let recovered = guard.recovered();
+        drop(guard);
+        its_inside.set(false);
+        recovered
+    });
+    (part, inside)
+}
+
+#[test]
+fn an_owner_dies_and_one_waits() {
+    let tally = play_each_death("lock, owner dies, 1 waits", |life, tally| {
+        let (lock, data) = (Lock::new().unwrap(), Data::default());
+        let mut stage = Stage::default();
+        let (mortal, inside) = mortal_visit(&mut stage, life, &lock, &data);
+        let (its_lock, its_data) = (lock.clone(), data.clone());
+        let waiter = stage.seated(move || visit(&its_lock, &its_data));
+        stage.begin();
+        let recovered = waiter.join();
+        let lived = mortal.join().is_some();
+        assert!(!recovered || (!lived && inside.get()), "told of a death that was none");
+        tally.count(usize::from(recovered));
+        // Whatever it left is still to be had.
+        let guard = lock.lock().unwrap();
+        assert!(!guard.recovered() || inside.get());
+        if guard.recovered() {
+            data.repair();
+        }
+        data.whole();
+    });
+    assert!(tally.seen(1) > 0, "nobody was told");
+}
+
+#[test]
+fn an_owner_dies_and_two_wait() {
+    play_each_death("lock, owner dies, 2 wait", |life, _| {
+        let (lock, data) = (Lock::new().unwrap(), Data::default());
+        let mut stage = Stage::default();
+        let (mortal, inside) = mortal_visit(&mut stage, life, &lock, &data);
+        let waiters = [(); 2].map(|()| {
+            let (lock, data) = (lock.clone(), data.clone());
+            stage.seated(move || visit(&lock, &data))
+        });
+        stage.begin();
+        let told = waiters.map(|part| part.join());
+        let lived = mortal.join().is_some();
+        assert!(!(told[0] && told[1]), "two rescuers");
+        assert!(!(told[0] || told[1]) || (!lived && inside.get()), "told of a death that was none");
+    });
+}
+
+#[test]
+fn a_rescuer_dies_too() {
+    let tally = play_each_death("lock, the rescuer dies too", |life, tally| {
+        let (lock, data) = (Lock::new().unwrap(), Data::default());
+        let mut stage = Stage::default();
+        // One that dies in the middle of its change.
+        let (its_lock, its_data) = (lock.clone(), data.clone());
+        let first = stage.mortal(u32::MAX, move || {
+            let _guard = its_lock.lock().unwrap();
+            its_data.tear();
+            world::perish();
+        });
+        let (rescuer, inside) = mortal_visit(&mut stage, life, &lock, &data);
+        let (its_lock, its_data) = (lock.clone(), data.clone());
+        let last = stage.seated(move || visit(&its_lock, &its_data));
+        stage.begin();
+        let recovered = last.join();
+        let rescued = rescuer.join();
+        assert!(first.join().is_none());
+        if let Some(first_told) = rescued {
+            tally.count(usize::from(first_told));
+        } else if recovered && inside.get() {
+            tally.count(2);
+        }
+    });
+    assert!(tally.seen(1) > 0 && tally.seen(2) > 0, "the rescuer has died with the lock, and has not");
+}
+
+#[test]
+fn a_manager_recovers_while_others_wait() {
+    play_each_death("lock, owner dies, 1 waits, manager", |life, _| {
+        let (lock, data) = (Lock::new().unwrap(), Data::default());
+        let mut stage = Stage::default();
+        let (mortal, inside) = mortal_visit(&mut stage, life, &lock, &data);
+        let (its_lock, its_data) = (lock.clone(), data.clone());
+        let waiter = stage.seated(move || visit(&its_lock, &its_data));
+        stage.begin();
+        let lived = mortal.join().is_some();
+        if lived {
+            assert!(recover(mortal.id).is_err());
+        } else {
+            assert!(recover(mortal.id).unwrap() <= 1);
+            assert_eq!(recover(mortal.id).unwrap(), 0, "nothing is left to do");
+        }
+        let recovered = waiter.join();
+        assert!(!recovered || (!lived && inside.get()), "told of a death that was none");
+        let held = commons::harness::census();
+        assert_eq!(held, if lived { 2 } else { 1 }, "the dead one's slot is free, the others' are not");
+    });
+}
+
+/// With a manager that wakes them, waiters need no slices: the model lets none end.
+#[test]
+fn a_manager_alone_is_enough() {
+    play_each_death("lock, owner dies, manager, no slices", |life, _| {
+        let (lock, data) = (Lock::new().unwrap(), Data::default());
+        let mut stage = Stage::default();
+        world::endless_slices();
+        let (mortal, _) = mortal_visit(&mut stage, life, &lock, &data);
+        let (its_lock, its_data) = (lock.clone(), data.clone());
+        let waiter = stage.seated(move || visit(&its_lock, &its_data));
+        stage.begin();
+        if mortal.join().is_none() {
+            assert!(recover(mortal.id).unwrap() <= 1);
+        }
+        waiter.join();
+    });
+}
+
+#[test]
+fn one_who_only_tries_takes_over() {
+    let tally = play("lock, try_lock after a death", |tally| {
+        let (lock, data) = (Lock::new().unwrap(), Data::default());
+        let mut stage = Stage::default();
+        let (its_lock, its_data) = (lock.clone(), data.clone());
+        let first = stage.mortal(u32::MAX, move || {
+            let _guard = its_lock.lock().unwrap();
+            its_data.tear();
+            world::perish();
+        });
+        let tries = [(); 2].map(|()| {
+            let (lock, data) = (lock.clone(), data.clone());
+            stage.seated(move || {
+                let guard = lock.try_lock().unwrap()?;
+                if guard.recovered() {
+                    data.repair();
+                }
+                data.whole();
+                Some(guard.recovered())
+            })
+        });
+        stage.begin();
+        assert!(first.join().is_none());
+        let told = tries.map(|part| part.join() == Some(true));
+        assert!(!(told[0] && told[1]), "two rescuers");
+        tally.count(usize::from(told[0] || told[1]));
+        let guard = lock.try_lock().unwrap().expect("its owner is dead");
+        assert!(guard.recovered() != (told[0] || told[1]) || data.read().0 == 0);
+    });
+    assert!(tally.seen(0) > 0 && tally.seen(1) > 0);
+}

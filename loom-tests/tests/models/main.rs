@@ -1,0 +1,12 @@
+//! The models, a protocol a file. See `src/lib.rs` for how to run them.
+
+mod barrier;
+mod counter;
+mod lock;
+mod lock_death;
+mod participants;
+mod rwlock;
+mod semaphore;
+mod wait;
+mod wait_death;
+mod watch;

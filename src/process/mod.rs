@@ -1,0 +1,47 @@
+//! Floor 5: processes that work for a parent, and what keeps them running.
+//!
+//! ```text
+//!   manager (parent, one thread for ever)                worker (child)
+//!   ─────────────────────────────────────                ──────────────
+//!   supervise  decides: events in, commands out
+//!      ▲   │
+//!      │   └── fork, SIGTERM, SIGKILL, reap ──────────▶  runs, leaves, dies
+//!      ├────── waitid: a death ◀───────────────────────
+//!      └────── word:  "ready", "in trouble: …" ◀───────  says
+//!              lifeline: open while the manager lives ▶  leaves when it ends
+//! ```
+//!
+//! * [`supervise`] is a pure state machine: it makes no system call and reads no clock, so respawn storms and races
+//!   at shutdown are unit tests. Whoever carries its commands out decides nothing.
+//! * [`word`] is how a worker tells its manager something: fixed records in one pipe, each written in one piece.
+//! * [`lifeline`] is how a worker learns that its manager is gone.
+//!
+//! # A worker's place
+//!
+//! ```text
+//!            fork fails: wait, try again
+//!           ┌────────────┐
+//!           ▼            │
+//!        ┌─────┐  fork  ┌┴────────┐ forked ┌─────────┐  stop   ┌─────────┐ deadline ┌────────┐
+//!        │ Due ├───────▶│ Forking ├───────▶│ Running ├────────▶│ Leaving ├─────────▶│ Killed │
+//!        └─────┘        └─────────┘        └────┬────┘         └────┬────┘          └───┬────┘
+//!           ▲    died: recover, reap, wait      │                   │ died              │ died
+//!           └───────────────────────────────────┘                   └──────▶ Gone ◀─────┘
+//! ```
+//!
+//! # Who may die when
+//!
+//! * *A worker, at any instruction.* The manager learns of it by SIGCHLD, which is blocked and read from a descriptor,
+//!   so that no instant exists in which it could be missed. While the dead is still a zombie, what it held in shared
+//!   memory is recovered; then it is reaped; then its place is filled again. A word that it wrote before it died is
+//!   read before its death is judged, so that a worker that was ready is not taken for one that never was.
+//! * *A worker between `fork` and its first instruction of ours.* Signals are blocked across the fork, so a SIGTERM
+//!   sent to a worker that is still booting waits until the worker listens.
+//! * *The manager.* The kernel kills its workers (parent-death signal). A worker whose manager died before it could
+//!   ask for that notices because its parent is another process by then; and should the request ever be lost (a change
+//!   of credentials clears it), the lifeline's end still comes.
+//! * *A late word of a dead worker* carries the generation that wrote it, and is dropped when its place has a newer one.
+
+pub(crate) mod lifeline;
+pub(crate) mod supervise;
+pub(crate) mod word;

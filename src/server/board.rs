@@ -1,0 +1,121 @@
+//! The shared numbers: made by the manager before the first fork, seen by all.
+#![forbid(unsafe_code)]
+
+use crate::{AtomicLong, Counter, Result};
+use serde::Serialize;
+
+/// All numbers of one server.
+pub(super) struct Board {
+    total: Counter,
+    places: Vec<Place>,
+}
+
+/// The numbers of one worker's place; they outlive the worker, and count on with the next one.
+struct Place {
+    pid: AtomicLong,
+    hits: AtomicLong,
+    starts: AtomicLong,
+    crashes: AtomicLong,
+    open: AtomicLong,
+}
+
+/// What `GET /stats` says.
+#[derive(Serialize)]
+pub(super) struct Stats {
+    total: i64,
+    workers: Vec<WorkerStats>,
+}
+
+#[derive(Serialize)]
+struct WorkerStats {
+    id: usize,
+    pid: i64,
+    hits: i64,
+    starts: i64,
+    crashes: i64,
+}
+
+impl Board {
+    /// Makes a board with `workers` places.
+    pub(super) fn new(workers: usize) -> Result<Self> {
+        let place = |_| {
+            Ok(Place {
+                pid: AtomicLong::new(0)?,
+                hits: AtomicLong::new(0)?,
+                starts: AtomicLong::new(0)?,
+                crashes: AtomicLong::new(0)?,
+                open: AtomicLong::new(0)?,
+            })
+        };
+        Ok(Self { total: Counter::new()?, places: (0..workers).map(place).collect::<Result<_>>()? })
+    }
+
+    /// A worker is about to answer a request.
+    pub(super) fn hit(&self, id: usize) {
+        self.total.add(1);
+        if let Some(place) = self.places.get(id) {
+            place.hits.add(1);
+        }
+    }
+
+    /// The manager is about to fork. Counted before, so that the newcomer's first answer already shows it.
+    pub(super) fn starting(&self, id: usize) {
+        if let Some(place) = self.places.get(id) {
+            place.starts.add(1);
+        }
+    }
+
+    /// The fork failed, so that was no start.
+    pub(super) fn not_started(&self, id: usize) {
+        if let Some(place) = self.places.get(id) {
+            place.starts.sub(1);
+        }
+    }
+
+    /// `pid` works in place `id` now.
+    pub(super) fn occupied(&self, id: usize, pid: i32) {
+        if let Some(place) = self.places.get(id) {
+            place.pid.set(i64::from(pid));
+        }
+    }
+
+    /// The worker in place `id` is dead and reaped.
+    pub(super) fn vacated(&self, id: usize, crashed: bool) {
+        if let Some(place) = self.places.get(id) {
+            place.pid.set(0);
+            place.open.set(0);
+            if crashed {
+                place.crashes.add(1);
+            }
+        }
+    }
+
+    /// A connection of place `id` has begun (1) or ended (-1).
+    pub(super) fn connections(&self, id: usize, change: i64) {
+        if let Some(place) = self.places.get(id) {
+            place.open.add(change);
+        }
+    }
+
+    /// The processes in all places that are filled.
+    pub(super) fn pids(&self) -> Vec<u32> {
+        self.places.iter().filter_map(|place| u32::try_from(place.pid.get()).ok().filter(|pid| *pid > 0)).collect()
+    }
+
+    /// Connections that place `id` holds.
+    pub(super) fn open(&self, id: usize) -> i64 {
+        self.places.get(id).map_or(0, |place| place.open.get())
+    }
+
+    /// All numbers as they are now, each by itself: others go on counting while they are read.
+    pub(super) fn stats(&self) -> Stats {
+        let workers = self.places.iter().enumerate().map(|(id, place)| WorkerStats {
+            id,
+            pid: place.pid.get(),
+            hits: place.hits.get(),
+            starts: place.starts.get(),
+            crashes: place.crashes.get(),
+        });
+        Stats { total: self.total.get(), workers: workers.collect() }
+    }
+}

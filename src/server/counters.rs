@@ -1,0 +1,199 @@
+//! The counters server: a page and its statistics, served by several processes that count in shared memory.
+//!
+//! `GET /` is a page that shows the numbers, `GET /stats` the numbers as JSON:
+//! `{"total": 3, "workers": [{"id": 0, "pid": 4711, "hits": 2, "starts": 1, "crashes": 0}, …]}`. A request is counted
+//! before its response is written, so `total` is never less than the responses that clients have received, whichever
+//! worker was killed when.
+//!
+//! SIGTERM and SIGINT stop it in good order, SIGQUIT at once.
+#![forbid(unsafe_code)]
+
+use super::manager::manage;
+use crate::process::supervise::Policy;
+use crate::sys::fork::thread_count;
+use crate::{Error, Result};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::num::NonZero;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+/// The most workers that a server may have.
+pub const MAX_WORKERS: usize = 256;
+
+/// The port that [`Options`] starts with.
+pub const DEFAULT_PORT: u16 = 9501;
+
+/// Connections that wait in the kernel until a worker takes them; the kernel cuts it at net.core.somaxconn.
+const BACKLOG: i32 = 4096;
+
+/// Where and with how many workers to serve.
+///
+/// # Examples
+///
+/// ```
+/// let options = commons::server::counters::Options::default().port(0).workers(2);
+/// let server = options.bind()?;
+/// assert!(server.address().ip().is_loopback());
+/// # Ok::<(), commons::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Options {
+    address: IpAddr,
+    port: u16,
+    workers: usize,
+    grace: Duration,
+}
+
+impl Default for Options {
+    /// 127.0.0.1, port 9501, a worker for each processor that this process may use (at most 256), 5 s of grace.
+    fn default() -> Self {
+        Self {
+            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: DEFAULT_PORT,
+            workers: available_parallelism().map_or(1, NonZero::get).min(MAX_WORKERS),
+            grace: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Options {
+    /// The address of this machine to listen on.
+    #[must_use]
+    pub fn address(self, address: IpAddr) -> Self {
+        Self { address, ..self }
+    }
+
+    /// The TCP port, 0 for one that the kernel chooses.
+    #[must_use]
+    pub fn port(self, port: u16) -> Self {
+        Self { port, ..self }
+    }
+
+    /// How many worker processes, 1..=256.
+    #[must_use]
+    pub fn workers(self, workers: usize) -> Self {
+        Self { workers, ..self }
+    }
+
+    /// How long a worker may take to leave when it is asked to, before it is killed; 1 ms to 1 h.
+    #[must_use]
+    pub fn grace(self, grace: Duration) -> Self {
+        Self { grace, ..self }
+    }
+
+    /// Checks the options and takes the port. Clients may connect from here on, and wait until the server runs.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfRange`] names an option, its value and its range. [`Error::Listen`]: the address is taken, or not
+    /// this machine's, or not allowed.
+    pub fn bind(&self) -> Result<Counters> {
+        in_range("workers", self.workers as u64, 1, MAX_WORKERS as u64)?;
+        let grace = u64::try_from(self.grace.as_millis()).unwrap_or(u64::MAX);
+        in_range("grace in milliseconds", grace, 1, 3_600_000)?;
+        let asked = SocketAddr::new(self.address, self.port);
+        let listener = listen(asked).map_err(|source| Error::Listen { address: asked, source })?;
+        let address = listener.local_addr().map_err(|source| Error::Listen { address: asked, source })?;
+        Ok(Counters { listener, address, workers: self.workers, grace, home: std::process::id() })
+    }
+}
+
+fn in_range(what: &'static str, value: u64, min: u64, max: u64) -> Result<()> {
+    if (min..=max).contains(&value) { Ok(()) } else { Err(Error::OutOfRange { what, value, min, max }) }
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // Lets a restart take the port while old connections are still in TIME_WAIT; a port that is listened on stays busy.
+    socket.set_reuse_address(true)?;
+    // Several processes accept from it: who comes second must find nothing rather than wait.
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// A counters server that has its port and does not run yet.
+#[derive(Debug)]
+pub struct Counters {
+    listener: TcpListener,
+    address: SocketAddr,
+    workers: usize,
+    grace: u64,
+    home: u32,
+}
+
+impl Counters {
+    /// The address that clients connect to, with the real port.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until a signal ends it: forks the workers, replaces those that die, and returns when the last one is gone.
+    ///
+    /// While it runs, SIGCHLD, SIGTERM, SIGINT and SIGQUIT belong to it, and every child of this process that dies is
+    /// reaped, whoever forked it. `tell` hears what an operator should know; it runs in this process, between two
+    /// decisions, and must not wait for anything.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Threads`]: this process has more than one thread, so forking is not safe; nothing has happened.
+    /// [`Error::WrongProcess`]: this is not the process that bound the port. [`Error::NeverReady`]: the workers die
+    /// before they can serve. [`Error::System`]: the kernel refused something without which no server can run.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use commons::server::counters::Options;
+    ///
+    /// Options::default().bind()?.run(|notice| eprintln!("{notice}"))?;
+    /// # Ok::<(), commons::Error>(())
+    /// ```
+    pub fn run(self, mut tell: impl FnMut(Notice)) -> Result<()> {
+        let (call, pid) = ("Counters::run", std::process::id());
+        if pid != self.home {
+            return Err(Error::WrongProcess { call, expected: "process that bound the port", pid });
+        }
+        let threads = thread_count()?;
+        if threads > 1 {
+            return Err(Error::Threads { call, threads });
+        }
+        manage(self.listener, self.workers, Policy { grace: self.grace, ..Policy::default() }, &mut tell)
+    }
+}
+
+/// What an operator should know; `Display` says it in one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Notice {
+    /// The workers are forked, and clients can connect.
+    Started {
+        /// Where.
+        address: SocketAddr,
+        /// The manager: the process to send signals to.
+        manager: u32,
+        /// The workers.
+        workers: Vec<u32>,
+    },
+    /// Something went wrong, and what is done about it.
+    Trouble(String),
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Started { address, manager, workers } => {
+                write!(f, "serving http://{address}/ (manager {manager}, workers")?;
+                // Enough to see who is there; all of them are in /stats.
+                for pid in workers.iter().take(8) {
+                    write!(f, " {pid}")?;
+                }
+                f.write_str(if workers.len() > 8 { " …)" } else { ")" })
+            }
+            Self::Trouble(text) => f.write_str(text),
+        }
+    }
+}

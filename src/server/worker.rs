@@ -1,0 +1,169 @@
+//! A worker's life: boot, accept, leave.
+//!
+//! ```text
+//!   fork ─▶ die_with(manager) ─▶ own signals ─▶ runtime ─▶ "ready" ─▶ accept ─▶ (SIGTERM) ─▶ drain ─▶ exit 0
+//! ```
+//!
+//! The manager blocked SIGTERM before the fork, and it stays blocked here: it is read from a descriptor of the worker's
+//! own, so one that arrives during the boot is found when the loop starts. SIGINT and SIGQUIT stay blocked and unread: a
+//! terminal sends them to the whole group, and it is the manager's business what they mean.
+#![forbid(unsafe_code)]
+
+use super::board::Board;
+use super::connection::{Desk, serve};
+use crate::process::word::{Mouth, What};
+use crate::sys::child::die_with;
+use crate::sys::ready::watch;
+use crate::sys::signal::{SignalFd, SignalSet};
+use crate::{Error, Result};
+use rustix::fd::OwnedFd;
+use rustix::process::{Pid, Signal, getpid};
+use std::io;
+use std::net::TcpListener as StdListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::unix::AsyncFd;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch as channel};
+use tokio::task::{LocalSet, spawn_local};
+
+/// Connections that one worker holds at most; more wait in the kernel's queue.
+const CONNECTIONS: usize = 10_000;
+/// How long to wait before the next `accept` when descriptors or memory have run out.
+const SHORTAGE_WAIT: Duration = Duration::from_millis(75);
+
+/// The worker left as it was asked to.
+const LEFT: i32 = 0;
+/// The worker could not boot.
+const NOT_BOOTED: i32 = 1;
+/// The manager is gone.
+const ORPHAN: i32 = 3;
+
+/// What a worker starts with; everything else of the manager's is closed in this process.
+pub(super) struct Post {
+    pub(super) id: usize,
+    pub(super) manager: Pid,
+    pub(super) board: Board,
+    pub(super) listener: StdListener,
+    pub(super) lifeline: OwnedFd,
+    pub(super) mouth: Mouth,
+    /// The signal mask from before the manager changed it.
+    pub(super) mask: SignalSet,
+}
+
+/// Runs a worker; returns its exit status.
+pub(super) fn work(post: Post) -> i32 {
+    let mouth = Rc::new(post.mouth);
+    let result = die_with(post.manager).and_then(|in_time| {
+        if in_time {
+            crate::sys::fork::seal_structures();
+            let desk = Rc::new(Desk { id: post.id, board: post.board });
+            boot(desk, post.listener, post.lifeline, mouth.clone(), &post.mask)
+        } else {
+            Ok(ORPHAN)
+        }
+    });
+    result.unwrap_or_else(|error| {
+        mouth.say(&What::Trouble(format!("cannot start: {error}")));
+        NOT_BOOTED
+    })
+}
+
+fn boot(desk: Rc<Desk>, listener: StdListener, life: OwnedFd, mouth: Rc<Mouth>, mask: &SignalSet) -> Result<i32> {
+    let asked = SignalFd::new(&SignalSet::of(&[Signal::TERM]))?;
+    // In one step: were SIGTERM unblocked for an instant, one that is already pending would end us right there.
+    mask.with(&[Signal::TERM, Signal::INT, Signal::QUIT]).make_mask()?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::system("tokio runtime"))?;
+    desk.board.occupied(desk.id, getpid().as_raw_nonzero().get());
+    let local = LocalSet::new();
+    local.block_on(&runtime, async {
+        let listener = TcpListener::from_std(listener).map_err(Error::system("register the listener"))?;
+        let (asked, life) = (watch(asked.into())?, watch(life)?);
+        mouth.say(&What::Ready);
+        tokio::select! {
+            biased;
+            // Nothing is ever written into the lifeline: readable means end of file, or a broken descriptor.
+            _ = life.readable() => Ok(ORPHAN),
+            code = run(desk, listener, &asked, &mouth) => Ok(code),
+        }
+    })
+}
+
+/// Accepts until SIGTERM comes, then sees all connections to their end.
+async fn run(desk: Rc<Desk>, listener: TcpListener, asked: &AsyncFd<OwnedFd>, mouth: &Mouth) -> i32 {
+    let (leave, leaving) = channel::channel(false);
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    tokio::select! {
+        biased;
+        _ = asked.readable() => {}
+        () = accept(&desk, &listener, &leaving, &room, mouth) => {}
+    }
+    leave.send_replace(true);
+    // Connections that the kernel has already completed: their clients have no way to know that we are leaving.
+    if let Ok(listener) = listener.into_std() {
+        while let Some((permit, stream)) = room.clone().try_acquire_owned().ok().zip(next_waiting(&listener)) {
+            let (desk, leaving) = (desk.clone(), leaving.clone());
+            spawn_local(async move {
+                serve(stream, desk, leaving).await;
+                drop(permit);
+            });
+        }
+    }
+    // Each connection holds a receiver, so this resolves when the last one has ended.
+    drop(leaving);
+    leave.closed().await;
+    LEFT
+}
+
+async fn accept(
+    desk: &Rc<Desk>,
+    listener: &TcpListener,
+    leaving: &channel::Receiver<bool>,
+    room: &Arc<Semaphore>,
+    mouth: &Mouth,
+) {
+    let mut told = false;
+    // An error here would mean that the semaphore was closed, which nobody does.
+    while let Ok(permit) = room.clone().acquire_owned().await {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let (desk, leaving) = (desk.clone(), leaving.clone());
+                spawn_local(async move {
+                    serve(stream, desk, leaving).await;
+                    drop(permit);
+                });
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                // Descriptors or memory have run out, as a rule. The connection stays in the queue, so that trying again
+                // at once would spin; connections that end make room.
+                if !told {
+                    told = true;
+                    mouth.say(&What::Trouble(format!("cannot accept, trying again until it works: {error}")));
+                }
+                tokio::time::sleep(SHORTAGE_WAIT).await;
+            }
+        }
+    }
+}
+
+fn next_waiting(listener: &StdListener) -> Option<TcpStream> {
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => return stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)).ok(),
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+/// Whether `accept` only reports that one client went away while it waited (accept(2), "Error handling").
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind as K;
+    matches!(
+        error.kind(),
+        K::ConnectionAborted | K::ConnectionReset | K::Interrupted | K::HostUnreachable | K::NetworkUnreachable
+    )
+}
