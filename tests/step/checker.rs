@@ -5,7 +5,8 @@ use std::ffi::c_int;
 use std::time::Duration;
 
 use crate::kit::{Check, alarm, control, ensure};
-use crate::world::{Bystander, World};
+use crate::image::slot_state;
+use crate::world::{BARRIER, Bystander, LOCK, LONG, OWNER, RW, SCRATCH, SEM, SMALL, World};
 
 /// Who comes after the dead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,22 @@ pub struct Death<'a> {
 /// How long anybody may take to come by what a dead process held. The promise is 20 ms; the rest is for machines that are busy.
 pub const SOON: Duration = Duration::from_millis(1500);
 
+const LOCK_WORDS: [(&str, usize); 7] = [
+    ("lock", LOCK),
+    ("rwlock", RW),
+    ("semaphore", SEM),
+    ("barrier", BARRIER),
+    ("atomic", SMALL + 24),
+    ("long", LONG + 24),
+    ("scratch", SCRATCH),
+];
+
+/// Whether the owner's half of a lock word (12 bits of slot, 18 of generation) is nobody or somebody in a live slot.
+fn names_the_living(owner: u64) -> bool {
+    let state = slot_state((owner & 0xfff) as usize);
+    owner == 0 || (state & 3 == 1 && state >> 32 & 0x3_ffff == owner >> 12)
+}
+
 impl Death<'_> {
     pub fn first(&self) -> bool {
         self.dead.len() == 1
@@ -49,14 +66,21 @@ impl Death<'_> {
     }
 
     /// Whether those who only try must succeed too: to take a zombie for dead needs the close look that only waiting pays for.
-    pub fn at_once(&self) -> bool {
-        self.mode != Mode::RealZombie && !self.nth.is_multiple_of(5)
+    pub fn at_once(&self, world: &World) -> bool {
+        self.mode != Mode::RealZombie && !world.has_zombies() && !self.nth.is_multiple_of(5)
     }
 
     /// What the mode does before anything is used.
-    pub fn recover(&self) -> Result<(), String> {
+    pub fn recover(&self, world: &World) -> Result<(), String> {
         if self.mode == Mode::Manager {
             self.recover_all()?;
+        }
+        if matches!(self.mode, Mode::Manager | Mode::RealManaged) && world.corpses.is_empty() {
+            // What a supervisor has recovered needs no slice of anybody's sleep: no lock names the dead any more.
+            for (name, offset) in LOCK_WORDS {
+                let word = world.word(offset);
+                ensure!(names_the_living(word & OWNER), "recovered, and the word of {name}, {word:#x}, still names the dead");
+            }
         }
         Ok(())
     }

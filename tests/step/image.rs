@@ -222,6 +222,12 @@ impl RawSlot {
     }
 }
 
+/// The state word of a slot.
+pub fn slot_state(index: usize) -> u64 {
+    let root = commons::harness::mapped().into_iter().find(|region| region.id == 1).expect("there is a root").base;
+    word_at(root + SLOTS_AT + index * SLOT)
+}
+
 /// Runs `body` in a process that has put the shadow on; its exit status.
 pub fn in_shadow(shadow: &Shadow, body: impl FnOnce() -> c_int) -> c_int {
     let pid = fork(|| {

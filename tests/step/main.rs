@@ -3,7 +3,8 @@
 //! operations, `checker.rs` for what holds always.
 //!
 //! `cargo test --release --test step [-- NAME … | --exact NAME | --list]`. Each operation runs in a process of its own;
-//! `STEP_JOBS` says how many at once (two), `STEP_BUDGET_MS` how long each may kill for real (700).
+//! `STEP_JOBS` says how many at once (two), `STEP_BUDGET_MS` how long each may kill for real (700), and a third of how long
+//! each pair may interrupt.
 
 #![allow(unsafe_code, unreachable_pub, missing_docs, clippy::print_stdout, clippy::disallowed_types, clippy::undocumented_unsafe_blocks)]
 #![allow(clippy::multiple_unsafe_ops_per_block)]
@@ -112,7 +113,7 @@ fn run(test: &Test, totals: &Totals) -> bool {
             (result, text)
         }
         Test::Preempted(pair) => {
-            let (result, schedules, stride) = pairs::run(pair, &bystander, budget);
+            let (result, schedules, stride) = pairs::run(pair, &bystander, 3 * budget);
             totals.schedules.fetch_add(schedules as u64, SeqCst);
             (result, format!("{schedules:6} schedules, stride {stride}"))
         }

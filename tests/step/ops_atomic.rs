@@ -18,7 +18,7 @@ pub fn value<T: Num, const FROM: i64, const TO: i64>(world: &World, death: &Deat
     let seen = n.get();
     ensure!(seen == FROM || seen == TO, "the value is {seen}, neither {FROM} nor {TO}");
     ensure!(!death.done || seen == TO, "it returned, and the value is {seen} instead of {TO}");
-    death.recover()?;
+    death.recover(world)?;
     ensure!(n.get() == seen, "recovery changed the value from {seen} to {}", n.get());
     usable::<T>(world, death)?;
     Ok(u64::from(seen == TO))
@@ -81,7 +81,7 @@ fn make_in<T: Num>(world: &World) {
 /// What the dead one took is taken, or free; never something between.
 fn made_in<T: Num>(world: &World, death: &Death) -> Check {
     let region = world.field.as_ref().expect("arranged");
-    death.recover()?;
+    death.recover(world)?;
     let mut more = Vec::new();
     while let Ok(number) = T::new_in(region, 6) {
         ensure!(number.add(more.len() as i64) == 6 + more.len() as i64, "two numbers stand in one place");
@@ -94,7 +94,7 @@ fn made_in<T: Num>(world: &World, death: &Death) -> Check {
 
 /// Others make numbers that are nobody else's.
 fn made<T: Num>(world: &World, death: &Death) -> Check {
-    death.recover()?;
+    death.recover(world)?;
     let make = |value: i64| {
         let made = if value % 2 == 0 { T::new(value) } else { T::packed(value) };
         made.map_err(|e| format!("making another: {e}"))
@@ -147,7 +147,7 @@ fn counted_is(world: &World, death: &Death, after: i64) -> Check {
     let seen = counter.get();
     ensure!(seen == 10 || seen == after, "the sum is {seen}, neither 10 nor {after}");
     ensure!(!death.done || seen == after, "it returned, and the sum is {seen} instead of {after}");
-    death.recover()?;
+    death.recover(world)?;
     counter.add(1);
     ensure!(counter.get() == seen + 1, "after one more the sum is {} instead of {}", counter.get(), seen + 1);
     let other = counter.clone();
@@ -164,7 +164,7 @@ fn new_counter(world: &World) {
 
 /// The one place is taken, or free; never something between.
 fn counter_made(world: &World, death: &Death) -> Check {
-    death.recover()?;
+    death.recover(world)?;
     let region = world.field.as_ref().expect("arranged");
     let made = Counter::new_in(region);
     ensure!(!(death.done && made.is_ok()), "the place was given out twice");

@@ -15,18 +15,12 @@ pub fn all() -> Vec<Op> {
         Op::new("barrier_last", |w| { w.sit_down(); Box::new(move || lead(w)) }, completed).arrange(one_asleep).last(1),
         Op::new("barrier_last_first_use", |w| Box::new(move || lead(w)), completed).arrange(one_asleep).last(1),
         Op::new("barrier_alone", |w| { w.sit_down(); Box::new(move || alone(w)) }, nobody_came),
-        Op::new("barrier_after_death", |w| { w.sit_down(); Box::new(move || alone(w)) }, nobody_came).arrange(|w| {
-            let frozen = std::mem::replace(&mut w.frozen, true);
-            one_asleep(w);
-            w.slay(0, true);
-            w.frozen = frozen;
-        }),
-        Op::new("barrier_after_zombie", |w| { w.sit_down(); Box::new(move || alone(w)) }, nobody_came).arrange(|w| {
-            let frozen = std::mem::replace(&mut w.frozen, true);
-            one_asleep(w);
-            w.slay(0, false);
-            w.frozen = frozen;
-        }),
+        Op::new("barrier_after_death", |w| { w.sit_down(); Box::new(move || alone(w)) }, nobody_came)
+            .arrange(one_asleep)
+            .meanwhile(|w| _ = w.slay(0, true)),
+        Op::new("barrier_after_zombie", |w| { w.sit_down(); Box::new(move || alone(w)) }, nobody_came)
+            .arrange(one_asleep)
+            .meanwhile(|w| _ = w.slay(0, false)),
     ];
     ops.into_iter().map(|op| op.rescue(passes_by)).collect()
 }
@@ -52,7 +46,7 @@ fn completed(world: &World, death: &Death) -> Check {
     let before = round(world);
     ensure!(before <= 1, "{before} rounds are complete, and only two ever came");
     ensure!(!death.done || before == 1, "the last one returned, and the round is not complete");
-    death.recover()?;
+    death.recover(world)?;
     if before == 1 || (death.real() && world.helpers[0].result().is_some()) {
         if death.real() {
             let through = within(1500, || world.helpers[0].result().is_some());
@@ -76,7 +70,7 @@ fn completed(world: &World, death: &Death) -> Check {
 fn nobody_came(world: &World, death: &Death) -> Check {
     ensure!(round(world) == 0, "a round is complete, and one came");
     ensure!(crate::kit::control().result(crate::kit::CHILD) != Some(0), "one alone was let through");
-    death.recover()?;
+    death.recover(world)?;
     let waited = world.barrier.wait_timeout(MS);
     ensure!(matches!(waited, Err(Error::Timeout { .. })), "alone, and: {waited:?}");
     ensure!(round(world) == 0, "a round is complete, and one came");

@@ -18,20 +18,23 @@ pub fn all() -> Vec<Op> {
         Op::new("try_lock_held", |w| { w.sit_down(); Box::new(move || try_held(w)) }, held).arrange(holder),
         Op::new("lock_timeout_held", |w| { w.sit_down(); Box::new(move || timeout(w)) }, held).arrange(holder),
         Op::new("relock", |w| relock(w), free).last(1),
-        Op::new("lock_takeover", |w| { w.sit_down(); Box::new(move || hold(w.lock.lock())) }, free).arrange(|w| die_holding(w, true)).last(3),
+        Op::new("lock_takeover", |w| { w.sit_down(); Box::new(move || hold(w.lock.lock())) }, free)
+            .arrange(holder)
+            .meanwhile(|w| _ = w.slay(0, true)),
         Op::new("lock_takeover_zombie", |w| { w.sit_down(); Box::new(move || hold(w.lock.lock())) }, free)
-            .arrange(|w| die_holding(w, false))
-            .last(3),
+            .arrange(holder)
+            .meanwhile(|w| _ = w.slay(0, false)),
         Op::new("try_lock_takeover", |w| { w.sit_down(); Box::new(move || hold(w.lock.try_lock().map(Option::unwrap))) }, free)
-            .arrange(|w| die_holding(w, true))
-            .last(3),
-        Op::new("lock_takeover_marked", |w| { w.sit_down(); Box::new(move || hold(w.lock.lock())) }, free).arrange(die_marked).last(1),
+            .arrange(holder)
+            .meanwhile(|w| _ = w.slay(0, true)),
+        Op::new("lock_takeover_marked", |w| { w.sit_down(); Box::new(move || hold(w.lock.lock())) }, free)
+            .arrange(holder)
+            .meanwhile(die_marked),
         Op::new("lock_dirty", |w| { w.sit_down(); Box::new(move || hold(w.lock.lock())) }, free)
             .arrange(|w| {
                 die_holding(w, true);
                 commons::recover(w.corpses[0] as u32).expect("gone");
-            })
-            .last(3),
+            }),
         Op::new("unlock_sleeper", |w| release(w), handed_on).meanwhile(|w| {
             let waits = |w: &World| {
                 let guard = w.lock.lock().expect("a seat");
@@ -42,12 +45,22 @@ pub fn all() -> Vec<Op> {
             w.sleeper(waits, |w, _| w.word(LOCK) & (1 << 31) != 0);
         }),
         // Its first act is to bury somebody, in order to get a slot.
-        Op::new("claim_buries", |w| Box::new(move || hold(w.lock.lock())), free).arrange(|w| die_holding(w, true)).last(3),
+        Op::new("claim_buries", |w| Box::new(move || hold(w.lock.lock())), free).arrange(|w| die_holding(w, true)),
+        // Somebody had this slot before, and left what it had written there.
+        Op::new("lock_used_slot", |w| Box::new(move || hold(w.lock.lock())), free)
+            .arrange(|w| {
+                let helper = w.holder(|w| std::mem::forget(w.rw.read()));
+                w.slay(helper, true);
+                commons::recover(w.corpses.remove(0) as u32).expect("gone");
+            })
+            .last(1),
         Op::new("leave", |w| { w.sit_down(); Box::new(exit) }, free).exits(),
         Op::new("leave_holding", |w| { std::mem::forget(w.lock.lock()); Box::new(exit) }, free).exits(),
     ];
     let drops_by: fn(&World) = |w| drop(w.lock.try_lock());
-    ops.into_iter().map(|op| op.alive(alive).rescue(drops_by)).collect()
+    // Who is leaving takes itself for dead.
+    let judged = |op: Op| if op.exits { op } else { op.alive(alive) };
+    ops.into_iter().map(|op| judged(op).rescue(drops_by)).collect()
 }
 
 /// The child dies, or lives, owning it.
@@ -91,9 +104,8 @@ fn die_holding(world: &mut World, gone: bool) {
 
 /// Somebody marked the owner dead and was killed before the burial.
 fn die_marked(world: &mut World) {
-    let helper = world.holder(|w| std::mem::forget(w.lock.lock()));
-    let slot = RawSlot::of(world.helpers[helper].pid).expect("it holds a lock");
-    world.slay(helper, true);
+    let slot = RawSlot::of(world.helpers[0].pid).expect("it holds a lock");
+    world.slay(0, true);
     crate::image::set_word_at(slot.address, slot.state() & !3 | 2);
 }
 
@@ -106,8 +118,8 @@ fn timeout(world: &World) {
 }
 
 /// The lock, at once if only the dead could have had it.
-pub fn take<'a>(lock: &'a Lock, death: &Death) -> Result<LockGuard<'a>, String> {
-    if death.at_once() {
+pub fn take<'a>(world: &World, lock: &'a Lock, death: &Death) -> Result<LockGuard<'a>, String> {
+    if death.at_once(world) {
         let taken = lock.try_lock().map_err(|e| format!("try_lock: {e}"))?;
         return taken.ok_or_else(|| "the lock of a dead owner is not to be had at once".into());
     }
@@ -120,15 +132,19 @@ fn free(world: &World, death: &Death) -> Check {
     // Burial has been there already in a managed death.
     let died_owning = word & (OWNER | DIRTY) != 0;
     let told = crate::kit::control().result(crate::kit::CHILD) == Some(1);
-    death.recover()?;
-    let guard = take(&world.lock, death)?;
+    let child = RawSlot::of(death.dead[0]);
+    let noted = child.map_or(0, |slot| slot.holds(1));
+    ensure!(!death.done || word & OWNER != 0 || noted == 0, "it has given the lock back, and notes {noted} locks");
+    death.recover(world)?;
+    let guard = take(world, &world.lock, death)?;
     ensure!(guard.recovered() == died_owning, "recovered is {}, the word was {word:#x}", guard.recovered());
     ensure!(matches!(world.lock.lock(), Err(Error::WouldDeadlock { .. })), "relocking is not refused");
     drop(guard);
     let again = world.lock.try_lock().map_err(|e| e.to_string())?;
     ensure!(again.is_some_and(|guard| !guard.recovered()), "it cannot be had a second time, or tells of the death again");
     ensure!(world.corpses.is_empty() || !death.done || told, "the child took it from a dead owner and was not told");
-    Ok(if word & DIRTY != 0 && world.corpses.is_empty() { 2 } else { (word >> 32) * 2 + u64::from(word & OWNER != 0) })
+    // Of a version: free, owned. In a played death nobody but the child has changed the word, unless there were other dead.
+    Ok(if world.corpses.is_empty() { (word >> 32) * 2 + u64::from(word & OWNER != 0) } else { 0 })
 }
 
 /// A living process has it, and keeps it.
@@ -136,7 +152,7 @@ fn held(world: &World, death: &Death) -> Check {
     let slot = RawSlot::of(world.helpers[0].pid).ok_or("the holder has lost its slot")?;
     let names_holder = || world.word(LOCK) & 0xfff == slot.index as u64;
     ensure!(names_holder(), "the lock of a living owner was taken");
-    death.recover()?;
+    death.recover(world)?;
     let tried = world.lock.try_lock().map_err(|e| e.to_string())?;
     ensure!(tried.is_none(), "the lock of a living owner can be had");
     let waited = world.lock.lock_timeout(MS);
@@ -165,7 +181,7 @@ fn alive(world: &World, death: &Death) -> Check {
     let tried = world.lock.try_lock().map_err(|e| e.to_string())?;
     ensure!(tried.is_none(), "a stopped owner was robbed");
     // Sometimes longer than a slice, after which the waiter looks closely.
-    let bound = if death.nth.is_multiple_of(6) { 25 * MS } else { MS };
+    let bound = if death.nth.is_multiple_of(3) { 25 * MS } else { MS };
     let waited = world.lock.lock_timeout(bound);
     ensure!(matches!(waited, Err(Error::Timeout { .. })), "waiting for a stopped owner gives {waited:?}");
     ensure!(world.word(LOCK) & OWNER == word & OWNER, "a stopped owner was robbed");

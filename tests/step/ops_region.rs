@@ -78,8 +78,8 @@ fn new_region() -> u64 {
 }
 
 /// Ids stay unique: the dead one's is used up, or was never given out.
-fn regions_differ(_: &World, death: &Death) -> Check {
-    death.recover()?;
+fn regions_differ(world: &World, death: &Death) -> Check {
+    death.recover(world)?;
     let made: Vec<Region> = (0..3).map(|_| Region::new("more", 256)).collect::<Result<_, _>>().map_err(|e| e.to_string())?;
     let mut ids: Vec<u64> = commons::harness::mapped().iter().map(|m| m.id).collect();
     let count = ids.len();
@@ -126,7 +126,7 @@ fn placed(world: &World, death: &Death) -> Check {
     let (count, end) = deeds(world)?;
     let capacity = region.size() / 128;
     ensure!(region.used() <= end, "{} bytes are used, the deeds end at {end}", region.used());
-    death.recover()?;
+    death.recover(world)?;
     let mut made = Vec::new();
     let full = loop {
         match Lock::new_in(region) {
@@ -172,7 +172,7 @@ fn recovered(world: &World, death: &Death) -> Check {
     ensure!(crate::kit::control().result(crate::kit::CHILD) != Some(0), "recovery was refused");
     let word = world.word(LOCK);
     ensure!(word & (OWNER | DIRTY) != 0, "the lock forgot that its owner died");
-    death.recover()?;
+    death.recover(world)?;
     let managed = matches!(death.mode, crate::checker::Mode::Manager | crate::checker::Mode::RealManaged);
     if managed {
         commons::recover(world.corpses[0] as u32).map_err(text)?;
@@ -196,7 +196,7 @@ fn recovered(world: &World, death: &Death) -> Check {
 }
 
 fn permit_back(world: &World, death: &Death) -> Check {
-    death.recover()?;
+    death.recover(world)?;
     let total = drain::<commons::Atomic>(world);
     ensure!(total == 1 && world.small.get() == 0, "of one permit {total} are there");
     usable::<commons::Atomic>(world, death)?;
@@ -206,7 +206,7 @@ fn permit_back(world: &World, death: &Death) -> Check {
 fn still_held(world: &World, death: &Death) -> Check {
     ensure!(crate::kit::control().result(crate::kit::CHILD) != Some(0), "a living process was recovered");
     let owner = world.word(LOCK) & OWNER;
-    death.recover()?;
+    death.recover(world)?;
     ensure!(world.lock.try_lock().is_ok_and(|guard| guard.is_none()), "the lock of a living process can be had");
     ensure!(world.word(LOCK) & OWNER == owner && owner != 0, "a living process was robbed");
     Ok(0)

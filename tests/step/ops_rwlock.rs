@@ -6,7 +6,7 @@ use crate::checker::{Death, SOON};
 use crate::image::RawSlot;
 use crate::kit::{Check, ensure, report, within};
 use crate::op::{Act, Op};
-use crate::world::{DIRTY, MS, OWNER, RW, World, noted_asleep};
+use crate::world::{DIRTY, MS, OWNER, RW, World};
 
 pub fn all() -> Vec<Op> {
     let ops = vec![
@@ -29,15 +29,23 @@ pub fn all() -> Vec<Op> {
         Op::new("read_timeout_written", |w| { w.sit_down(); Box::new(move || timed_out(w.rw.read_timeout(MS).map(drop))) }, written)
             .arrange(writer),
         Op::new("read_dirty", |w| { w.sit_down(); Box::new(move || read(w.rw.read())) }, open).arrange(|w| {
-            die(w, true, |w| std::mem::forget(w.rw.write()));
+            writer(w);
+            w.slay(0, true);
             commons::recover(w.corpses[0] as u32).expect("gone");
         }),
         Op::new("read_dead_writer", |w| { w.sit_down(); Box::new(move || read(w.rw.read())) }, open)
-            .arrange(|w| die(w, true, |w| std::mem::forget(w.rw.write()))),
+            .arrange(writer)
+            .meanwhile(|w| _ = w.slay(0, true)),
         Op::new("write_dead_writer", |w| { w.sit_down(); Box::new(move || write(w.rw.write())) }, open)
-            .arrange(|w| die(w, true, |w| std::mem::forget(w.rw.write()))),
+            .arrange(writer)
+            .meanwhile(|w| _ = w.slay(0, true)),
         Op::new("write_dead_reader", |w| { w.sit_down(); Box::new(move || write(w.rw.write())) }, open)
-            .arrange(|w| die(w, false, |w| std::mem::forget(w.rw.read())))
+            .arrange(reader)
+            .meanwhile(|w| _ = w.slay(0, false))
+            .last(1),
+        Op::new("try_write_dead_reader", |w| { w.sit_down(); Box::new(move || write(w.rw.try_write().map(Option::unwrap))) }, open)
+            .arrange(reader)
+            .meanwhile(|w| _ = w.slay(0, true))
             .last(1),
         Op::new("unread_writer_sleeps", |w| unread(w), writer_follows).meanwhile(|w| follow(w, |w| std::mem::forget(w.rw.write()), |w, _| w.word(RW + 8) & 1 == 1)),
         Op::new("unwrite_reader_sleeps", |w| unwrite(w), reader_follows)
@@ -95,13 +103,7 @@ fn writer(world: &mut World) {
     world.holder(|w| std::mem::forget(w.rw.write()));
 }
 
-fn die(world: &mut World, gone: bool, holding: fn(&World)) {
-    let helper = world.holder(holding);
-    world.slay(helper, gone);
-}
-
 fn follow(world: &mut World, take: fn(&World), asleep: fn(&World, i32) -> bool) {
-    let _ = noted_asleep;
     let takes = move |w: &World| {
         take(w);
         1
@@ -113,10 +115,10 @@ fn follow(world: &mut World, take: fn(&World), asleep: fn(&World, i32) -> bool) 
 fn open(world: &World, death: &Death) -> Check {
     let word = world.word(RW);
     let died = word & (OWNER | DIRTY) != 0;
-    death.recover()?;
+    death.recover(world)?;
     let text = |e: Error| e.to_string();
     // Who only reads does not repair: the news is passed on.
-    let reading = if death.at_once() {
+    let reading = if death.at_once(world) {
         world.rw.try_read().map_err(text)?.ok_or("try_read is refused by the dead")?
     } else {
         world.rw.read_timeout(SOON).map_err(text)?
@@ -124,7 +126,7 @@ fn open(world: &World, death: &Death) -> Check {
     ensure!(reading.recovered() == died, "a reader is told {}, the word was {word:#x}", reading.recovered());
     ensure!(matches!(world.rw.write(), Err(Error::WouldDeadlock { .. })), "writing while reading is not refused");
     drop(reading);
-    let writing = if death.at_once() {
+    let writing = if death.at_once(world) {
         world.rw.try_write().map_err(text)?.ok_or("try_write is refused by the dead")?
     } else {
         world.rw.write_timeout(SOON).map_err(text)?
@@ -145,7 +147,7 @@ fn read_by_another(world: &World, death: &Death) -> Check {
     let word = world.word(RW);
     let died = word & (OWNER | DIRTY) != 0;
     let slot = RawSlot::of(world.helpers[0].pid).ok_or("the reader has lost its slot")?;
-    death.recover()?;
+    death.recover(world)?;
     let text = |e: Error| e.to_string();
     let reading = world.rw.read_timeout(SOON).map_err(text)?;
     ensure!(reading.recovered() == died, "a reader is told {}, the word was {word:#x}", reading.recovered());
@@ -164,7 +166,7 @@ fn written(world: &World, death: &Death) -> Check {
     let slot = RawSlot::of(world.helpers[0].pid).ok_or("the writer has lost its slot")?;
     let names_writer = || world.word(RW) & 0xfff == slot.index as u64;
     ensure!(names_writer(), "a living writer was robbed");
-    death.recover()?;
+    death.recover(world)?;
     let text = |e: Error| e.to_string();
     ensure!(world.rw.try_read().map_err(text)?.is_none(), "a reader gets in beside a living writer");
     ensure!(world.rw.try_write().map_err(text)?.is_none(), "a writer gets in beside a living writer");
@@ -199,7 +201,7 @@ fn reader_follows(world: &World, death: &Death) -> Check {
 fn alive(world: &World, death: &Death) -> Check {
     let Some(child) = RawSlot::of(death.dead[0]) else { return Ok(0) };
     let (writes, reads) = (world.word(RW) & 0xfff == child.index as u64, child.holds(2) > 0);
-    let bound = if death.nth.is_multiple_of(6) { 25 * MS } else { MS };
+    let bound = if death.nth.is_multiple_of(3) { 25 * MS } else { MS };
     if writes || reads {
         ensure!(world.rw.try_write().map_err(|e| e.to_string())?.is_none(), "a writer gets in beside the stopped child");
         let waited = world.rw.write_timeout(bound).map(drop);

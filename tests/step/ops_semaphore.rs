@@ -18,12 +18,14 @@ pub fn all() -> Vec<Op> {
         Op::new("release_not_held", |w| { w.sit_down(); Box::new(move || not_held(w)) }, one_held).arrange(|w| hold(w, 1)),
         Op::new("try_acquire_empty", |w| { w.sit_down(); Box::new(move || try_acquire(w)) }, all_held).arrange(|w| hold(w, 3)),
         Op::new("acquire_timeout_empty", |w| { w.sit_down(); Box::new(move || timeout(w)) }, all_held).arrange(|w| hold(w, 3)),
-        Op::new("acquire_after_death", |w| { w.sit_down(); Box::new(move || acquire(w)) }, none_held).arrange(|w| die_with(w, 3, true)),
+        Op::new("acquire_after_death", |w| { w.sit_down(); Box::new(move || acquire(w)) }, none_held).arrange(|w| hold(w, 3)).meanwhile(|w| _ = w.slay(0, true)),
         Op::new("try_acquire_after_death", |w| { w.sit_down(); Box::new(move || try_acquire(w)) }, none_held)
-            .arrange(|w| die_with(w, 3, false)),
+            .arrange(|w| hold(w, 3))
+            .meanwhile(|w| _ = w.slay(0, false)),
         Op::new("acquire_door_of_the_dead", |w| { w.sit_down(); Box::new(move || acquire(w)) }, none_held).arrange(|w| {
             // It died between its entry and `free`.
-            die_with(w, 1, true);
+            hold(w, 1);
+            w.slay(0, true);
             w.set_word(SEM + 8, 3);
             w.set_word(SEM, w.word(SEM) | 1 << 30);
         }),
@@ -72,11 +74,6 @@ fn hold(world: &mut World, permits: usize) {
     world.holder(|w| held(w, permits));
 }
 
-fn die_with(world: &mut World, permits: usize, gone: bool) {
-    hold(world, permits);
-    world.slay(0, gone);
-}
-
 fn one_held(world: &World, death: &Death) -> Check {
     permits(world, death, 1)
 }
@@ -93,13 +90,13 @@ fn permits(world: &World, death: &Death, living: u32) -> Check {
     let result = crate::kit::control().result(crate::kit::CHILD);
     // All operations here say true for what they must do; only at an empty semaphore trying says false.
     ensure!(result.is_none_or(|r| (r == 1) == !(living == PERMITS && r == 0)), "the operation failed");
-    death.recover()?;
+    death.recover(world)?;
     let mut first = true;
     for round in 0..2 {
         let mut got = 0;
         // The first one waits, for the door may be a zombie's, whom only waiting finds.
         while got <= PERMITS
-            && (if first && !death.at_once() { world.sem.acquire_timeout(if living == PERMITS { MS } else { SOON }).is_ok() } else { world.sem.try_acquire().map_err(text)? })
+            && (if first && !death.at_once(world) { world.sem.acquire_timeout(if living == PERMITS { MS } else { SOON }).is_ok() } else { world.sem.try_acquire().map_err(text)? })
         {
             first = false;
             got += 1;

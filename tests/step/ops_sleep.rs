@@ -30,7 +30,8 @@ fn room<T: Num>() -> Vec<Op> {
             .rescue(waits)
             .last(1),
         Op::new(name("wait_granted"), |w| { w.sit_down(); Box::new(move || wait_long(T::of(w))) }, leftover::<T>)
-            .arrange(leave_a_later_permit::<T>)
+            .arrange(sleepers::<T, 1>)
+            .meanwhile(wake_and_slay::<T>)
             .rescue(enter)
             .last(1),
         Op::new(name("wakeup_nobody"), |w| { w.sit_down(); Box::new(move || wake(T::of(w), 1)) }, value::<T, 0, 1>).rescue(enter).last(1),
@@ -102,27 +103,26 @@ fn leave_a_permit<T: Num>(world: &mut World) {
     world.frozen = frozen;
 }
 
-/// The same, but nobody knows yet that it died: who looks has to find out.
-fn leave_a_later_permit<T: Num>(world: &mut World) {
-    let frozen = std::mem::replace(&mut world.frozen, true);
-    let sleeper = world.sleeper(|w| T::of(w).wait(None).into(), noted_asleep);
+/// The same, but nobody knows yet that it died: who looks has to find out. The sleeper is stopped, so it takes no permit.
+fn wake_and_slay<T: Num>(world: &mut World) {
+    crate::kit::kill(world.helpers[0].pid, libc::SIGSTOP);
+    within(1000, || crate::kit::process_state(world.helpers[0].pid) == Some(b'T'));
     assert_eq!(T::of(world).wakeup(1), 1);
-    world.slay(sleeper, true);
-    world.frozen = frozen;
+    world.slay(0, true);
 }
 
 /// It slept, and its time ran out: nothing is left of it.
 fn timed_out<T: Num>(world: &World, death: &Death) -> Check {
     let n = T::of(world);
     ensure!(n.get() == 0 && raw_permits::<T>(world) == 0, "a wait that got nothing changed the value to {}", n.get());
-    death.recover()?;
+    death.recover(world)?;
     usable::<T>(world, death)?;
     Ok(0)
 }
 
 /// One permit was there: it still is, or the dead one has taken it.
 fn leftover<T: Num>(world: &World, death: &Death) -> Check {
-    death.recover()?;
+    death.recover(world)?;
     let total = T::of(world).get() as u64 + drain::<T>(world);
     ensure!(total <= 1, "of one permit {total} are there");
     ensure!(!death.done || total == 0, "the permit that was taken is there again");
@@ -140,7 +140,7 @@ fn woken<T: Num, const S: u64, const N: u64>(world: &World, death: &Death) -> Ch
     let granted = raw_permits::<T>(world);
     ensure!(granted == 0 || granted == N || !death.first(), "{granted} permits for {N} of {S} sleepers");
     ensure!(!death.done || granted >= N, "it returned, and {granted} permits are there");
-    death.recover()?;
+    death.recover(world)?;
     let ours = n.wakeup(9) as u64;
     ensure!(ours + granted == S, "{granted} had a permit, {ours} more got one, of {S} sleepers");
     ensure!(n.wakeup(9) == 0 && n.get() == 0, "who has a permit is granted another, or the value was raised: {}", n.get());
@@ -175,7 +175,7 @@ fn notified<T: Num>(world: &World, death: &Death) -> Check {
         let woken = within(1500, || world.helpers.iter().all(|helper| helper.result() == Some(1)));
         ensure!(woken, "a sleeper whose value has changed sleeps on");
     }
-    death.recover()?;
+    death.recover(world)?;
     usable::<T>(world, death)?;
     Ok(0)
 }

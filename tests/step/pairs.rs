@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::image::RawSlot;
+use crate::image::{Land, RawSlot};
 use crate::kit::{self, CHILD, INTRUDER, control, ensure};
 use crate::num::drain;
 use crate::trace::{Stop, Tracee, mark};
@@ -19,18 +19,26 @@ pub struct Pair {
     b: fn(&World) -> u64,
     /// With both results, while both processes live on.
     check: fn(&World, u64, u64) -> Verdict,
+    /// Alone, A waits in vain.
+    needs_b: bool,
 }
+
+/// A waits that long for B at first, in steps.
+const WAITING: usize = 900;
 
 /// In such a time whoever waits for a living process that runs must get what it waits for.
 const BOUND: Duration = Duration::from_millis(1500);
 
 fn pair(name: &'static str, a: for<'a> fn(&'a World) -> Act<'a>, b: fn(&World) -> u64, check: fn(&World, u64, u64) -> Verdict) -> Pair {
-    Pair { name, arrange: |_| {}, a, b, check }
+    Pair { name, arrange: |_| {}, a, b, check, needs_b: false }
 }
 
 impl Pair {
     fn arrange(self, arrange: fn(&mut World)) -> Pair {
         Pair { arrange, ..self }
+    }
+    fn needs_b(self) -> Pair {
+        Pair { needs_b: true, ..self }
     }
 }
 
@@ -53,35 +61,45 @@ pub fn all() -> Vec<Pair> {
         pair("pair_wakeup_wakeup", |w| seated(w, wake), wake, raised_once),
         pair("pair_wakeup_wakeup_sleeper", |w| seated(w, wake), wake, granted_once)
             .arrange(|w| _ = w.sleeper(|w| w.small.wait(None).into(), crate::world::noted_asleep)),
-        pair("pair_wait_while_notify", |w| seated(w, |w| w.small.wait_while(5, Some(BOUND)).into()), change, change_seen).arrange(five),
+        pair("pair_wait_while_notify", |w| seated(w, |w| w.small.wait_while(5, Some(BOUND)).into()), change, change_seen).arrange(five).needs_b(),
         pair("pair_read_write", |w| seated(w, read), write, rw_is_free),
         pair("pair_write_read", |w| seated(w, write), read, rw_is_free),
         pair("pair_keep_reading_write", |w| seated(w, keep_reading), |w| u64::from(try_keep_writing(w)), not_both),
         pair("pair_keep_writing_read", |w| seated(w, keep_writing), |w| u64::from(try_keep_reading(w)), not_both),
         pair("pair_keep_writing_write", |w| seated(w, keep_writing), |w| u64::from(try_keep_writing(w)), not_both),
-        pair("pair_acquire_release", |w| seated(w, acquire), |w| acquire(w) & release(w), one_permit_out).arrange(two_held),
+        pair("pair_acquire_release", |w| seated(w, acquire_release), acquire_release, one_permit_free).arrange(two_held),
         pair("pair_release_acquire", release_one, acquire, one_permit_out).arrange(two_held),
         pair("pair_acquire_acquire", |w| seated(w, try_acquire), try_acquire, one_got_it).arrange(two_held),
-        pair("pair_barrier_barrier", |w| seated(w, arrive), arrive, one_leads),
+        pair("pair_barrier_barrier", |w| seated(w, arrive), arrive, one_leads).needs_b(),
         pair("pair_claim_claim", |w| Box::new(move || pass_seated(w)), pass_seated, seats_differ),
         pair("pair_place_place", |w| seated(w, place), place, both_placed)
             .arrange(|w| w.field = Some(commons::Region::new("field", 3 * 128).expect("a region"))),
     ]
 }
 
-/// All preemptions of a pair, or as many as time allows: how many, and how far apart.
+/// All preemptions of a pair, or as many as time allows and those around every change of memory: how many, and how far apart.
 pub fn run(pair: &Pair, bystander: &Bystander, budget: Duration) -> (Verdict, usize, usize) {
     let begun = Instant::now();
-    let n = match schedule(pair, usize::MAX, bystander) {
+    let limit = if pair.needs_b { WAITING } else { usize::MAX };
+    let mut changes = Vec::new();
+    let n = match schedule(pair, limit, bystander, Some(&mut changes)) {
         Ok(n) => n,
         Err(e) => return (Err(format!("B after A: {e}")), 1, 1),
     };
-    let cost = begun.elapsed().as_secs_f64().max(0.002) + n as f64 / 2.0 * 10e-6;
-    let stride = ((n as f64 * cost / (2.0 * budget.as_secs_f64())).ceil() as usize).max(1);
+    let mut ks: Vec<usize> = changes.iter().flat_map(|c| [c - 1, *c]).collect();
     let mut schedules = 1;
-    for k in (0..n).step_by(stride) {
+    for &k in &ks {
         schedules += 1;
-        if let Err(e) = schedule(pair, k, bystander) {
+        if let Err(e) = schedule(pair, k, bystander, None) {
+            return (Err(format!("B after instruction {k} of A: {e}")), schedules, 0);
+        }
+    }
+    let cost = begun.elapsed().as_secs_f64() / schedules as f64;
+    let stride = ((n as f64 * cost / budget.as_secs_f64()).ceil() as usize).max(1);
+    ks.sort_unstable();
+    for k in (0..n).step_by(stride).filter(|k| ks.binary_search(k).is_err()) {
+        schedules += 1;
+        if let Err(e) = schedule(pair, k, bystander, None) {
             return (Err(format!("B after instruction {k} of A: {e}")), schedules, stride);
         }
     }
@@ -89,7 +107,7 @@ pub fn run(pair: &Pair, bystander: &Bystander, budget: Duration) -> (Verdict, us
 }
 
 /// A up to its instruction k, B, the rest of A; how many instructions A made before B came.
-fn schedule(pair: &Pair, k: usize, bystander: &Bystander) -> Result<usize, String> {
+fn schedule(pair: &Pair, k: usize, bystander: &Bystander, mut changes: Option<&mut Vec<usize>>) -> Result<usize, String> {
     let mut world = World::new(false);
     (pair.arrange)(&mut world);
     let mut a = Tracee::start(|| {
@@ -99,9 +117,19 @@ fn schedule(pair: &Pair, k: usize, bystander: &Bystander) -> Result<usize, Strin
         mark();
     })?;
     let (mut steps, mut over) = (0, false);
+    let land = Land::survey();
+    let mut image = land.capture();
     while steps < k && !over {
         match a.step() {
-            Stop::Stepped => steps += 1,
+            Stop::Stepped => {
+                steps += 1;
+                if let Some(changes) = &mut changes
+                    && land.differs(&image)
+                {
+                    image = land.capture();
+                    changes.push(steps);
+                }
+            }
             Stop::Marked => over = true,
             other => return Err(format!("A: {other:?} {}", control().said())),
         }
@@ -285,6 +313,17 @@ fn one_permit_out(world: &World, a: u64, b: u64) -> Verdict {
     ensure!(a == 1 && b == 1, "the one did {a}, the other {b}");
     ensure!(!world.sem.try_acquire().map_err(|e| e.to_string())?, "three permits are held, and there is a fourth");
     ensure!(world.sem.available() == 0, "{} are said to be available", world.sem.available());
+    Ok(())
+}
+
+fn acquire_release(world: &World) -> u64 {
+    acquire(world) & release(world)
+}
+
+fn one_permit_free(world: &World, a: u64, b: u64) -> Verdict {
+    ensure!(a == 1 && b == 1, "the one did {a}, the other {b}");
+    ensure!(world.sem.try_acquire().map_err(|e| e.to_string())?, "three permits are there, two are held, and the third is not to be had");
+    ensure!(!world.sem.try_acquire().map_err(|e| e.to_string())?, "three permits are held, and there is a fourth");
     Ok(())
 }
 

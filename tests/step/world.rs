@@ -15,6 +15,7 @@ pub const LOCK: usize = LONG + 128;
 pub const RW: usize = LOCK + 128;
 pub const SEM: usize = RW + 128;
 pub const BARRIER: usize = SEM + 128;
+pub const SCRATCH: usize = BARRIER + 128;
 const ROOM: usize = 8 * 128;
 
 pub const PERMITS: u32 = 3;
@@ -173,6 +174,11 @@ impl World {
         pid
     }
 
+    /// Whether somebody died whom only a close look finds dead.
+    pub fn has_zombies(&self) -> bool {
+        !self.zombies.is_empty()
+    }
+
     /// How many slots are taken by the living: the tracer's, the bystander's, the helpers'.
     pub fn living(&self) -> usize {
         2 + self.helpers.len()
@@ -218,6 +224,8 @@ impl Bystander {
         let mine = lock.lock().expect("free");
         assert!(matches!(lock.lock(), Err(commons::Error::WouldDeadlock { .. })));
         drop(mine);
+        // And what the first call of a process does for all later ones (the clock looks for its code in the kernel's page).
+        drop(lock.lock_timeout(MS).expect("free"));
         let pid = kit::fork(|| {
             std::mem::forget(lock.lock());
             std::mem::forget(rw.read());
