@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::ffi::c_int;
 use std::time::Duration;
 
+use crate::image::{RawSlot, slot_state};
 use crate::kit::{Check, alarm, control, ensure};
-use crate::image::slot_state;
 use crate::world::{BARRIER, Bystander, LOCK, LONG, OWNER, RW, SCRATCH, SEM, SMALL, World};
 
 /// Who comes after the dead.
@@ -79,7 +79,10 @@ impl Death<'_> {
             // What a supervisor has recovered needs no slice of anybody's sleep: no lock names the dead any more.
             for (name, offset) in LOCK_WORDS {
                 let word = world.word(offset);
-                ensure!(names_the_living(word & OWNER), "recovered, and the word of {name}, {word:#x}, still names the dead");
+                ensure!(
+                    names_the_living(word & OWNER),
+                    "recovered, and the word of {name}, {word:#x}, still names the dead"
+                );
             }
         }
         Ok(())
@@ -132,6 +135,11 @@ fn epilogue(world: &World, death: &Death) -> Result<(), String> {
     let guard = world.scratch.lock_timeout(SOON).map_err(|e| format!("the scratch lock: {e}"))?;
     ensure!(!guard.recovered() || death.dead.len() > 1, "nobody died holding the scratch lock");
     drop(guard);
+    if death.mode == Mode::Newcomer && death.later.borrow().is_empty() {
+        let mine = RawSlot::of(std::process::id() as i32).ok_or("this process takes part and has no slot")?;
+        let passed = death.dead.iter().filter_map(|pid| RawSlot::of(*pid)).any(|slot| slot.index < mine.index);
+        ensure!(!passed, "a newcomer looked for a slot and passed by that of a dead one");
+    }
     if death.nth.is_multiple_of(2) {
         let scratch = world.scratch.clone();
         let newcomer = std::thread::spawn(move || scratch.lock_timeout(SOON).map(drop).map_err(|e| e.to_string()));

@@ -156,10 +156,12 @@ impl Image {
     /// A number for the image in which the identity of process `pid` does not count: rescuers differ in nothing else.
     pub fn print(&self, land: &Land, pid: c_int) -> u64 {
         let mut image = self.clone();
-        let root = land.plots.iter().take_while(|plot| plot.prefix != ROOT_PREFIX).map(|plot| plot.prefix).sum::<usize>();
+        let root =
+            land.plots.iter().take_while(|plot| plot.prefix != ROOT_PREFIX).map(|plot| plot.prefix).sum::<usize>();
         for slot in 1..slot_count() {
             let at = root + SLOTS_AT + slot * SLOT;
-            let word = |n: usize| u64::from_ne_bytes(image.0[at + 8 * n..at + 8 * n + 8].try_into().unwrap_or_default());
+            let word =
+                |n: usize| u64::from_ne_bytes(image.0[at + 8 * n..at + 8 * n + 8].try_into().unwrap_or_default());
             if word(0) as u32 >> 2 == pid as u32 {
                 let masked = [(0, word(0) & !0xffff_fffc), (1, word(1) >> 32), (2, word(2) >> 48)];
                 for (n, value) in masked {

@@ -6,7 +6,14 @@
 //! `STEP_JOBS` says how many at once (two), `STEP_BUDGET_MS` how long each may kill for real (700), and a third of how long
 //! each pair may interrupt.
 
-#![allow(unsafe_code, unreachable_pub, missing_docs, clippy::print_stdout, clippy::disallowed_types, clippy::undocumented_unsafe_blocks)]
+#![allow(
+    unsafe_code,
+    unreachable_pub,
+    missing_docs,
+    clippy::print_stdout,
+    clippy::disallowed_types,
+    clippy::undocumented_unsafe_blocks
+)]
 #![allow(clippy::multiple_unsafe_ops_per_block)]
 
 mod checker;
@@ -135,7 +142,8 @@ fn main() {
     let names: Vec<&String> =
         args.iter().enumerate().filter(|(i, a)| !a.starts_with('-') && !takes_value(*i)).map(|(_, a)| a).collect();
     let wanted = |test: &Test| {
-        let hit = |name: &&String| if flag("--exact") { test.name() == **name } else { test.name().contains(name.as_str()) };
+        let hit =
+            |name: &&String| if flag("--exact") { test.name() == **name } else { test.name().contains(name.as_str()) };
         (names.is_empty() || names.iter().any(hit)) && !flag("--ignored")
     };
     let tests: Vec<Test> = tests().into_iter().filter(wanted).collect();

@@ -29,7 +29,11 @@ pub struct Op {
 }
 
 impl Op {
-    pub fn new(name: impl Into<String>, child: for<'a> fn(&'a World) -> Act<'a>, check: fn(&World, &Death) -> Check) -> Op {
+    pub fn new(
+        name: impl Into<String>,
+        child: for<'a> fn(&'a World) -> Act<'a>,
+        check: fn(&World, &Death) -> Check,
+    ) -> Op {
         Op {
             name: name.into(),
             arrange: |_| {},

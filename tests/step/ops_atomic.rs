@@ -32,10 +32,19 @@ fn numbers<T: Num>() -> Vec<Op> {
     let name = |op: &str| format!("{}_{op}", T::NAME);
     let enter: fn(&World) = |w| _ = T::of(w).wakeup(0);
     vec![
-        Op::new(name("get"), |w| Box::new(move || report(T::of(w).get() as u64)), value::<T, 5, 5>).arrange(five::<T>).last(1),
-        Op::new(name("set"), |w| Box::new(move || set::<T>(w, 9)), value::<T, 5, 9>).arrange(five::<T>).rescue(enter).last(1),
-        Op::new(name("add"), |w| Box::new(move || report(T::of(w).add(3) as u64)), value::<T, 5, 8>).arrange(five::<T>).last(1),
-        Op::new(name("sub"), |w| Box::new(move || report(T::of(w).sub(2) as u64)), value::<T, 5, 3>).arrange(five::<T>).last(1),
+        Op::new(name("get"), |w| Box::new(move || report(T::of(w).get() as u64)), value::<T, 5, 5>)
+            .arrange(five::<T>)
+            .last(1),
+        Op::new(name("set"), |w| Box::new(move || set::<T>(w, 9)), value::<T, 5, 9>)
+            .arrange(five::<T>)
+            .rescue(enter)
+            .last(1),
+        Op::new(name("add"), |w| Box::new(move || report(T::of(w).add(3) as u64)), value::<T, 5, 8>)
+            .arrange(five::<T>)
+            .last(1),
+        Op::new(name("sub"), |w| Box::new(move || report(T::of(w).sub(2) as u64)), value::<T, 5, 3>)
+            .arrange(five::<T>)
+            .last(1),
         Op::new(name("cmpset_hit"), |w| Box::new(move || report(T::of(w).cmpset(5, 7).into())), value::<T, 5, 7>)
             .arrange(five::<T>)
             .last(1),
@@ -120,9 +129,20 @@ fn counters() -> Vec<Op> {
         w.slay(helper, true);
     };
     vec![
-        Op::new("counter_add", |w| { w.sit_down(); Box::new(move || count(w)) }, counted).arrange(ten).rescue(|w| counter(w).add(0)).last(1),
+        Op::new(
+            "counter_add",
+            |w| {
+                w.sit_down();
+                Box::new(move || count(w))
+            },
+            counted,
+        )
+        .arrange(ten)
+        .rescue(|w| counter(w).add(0))
+        .last(1),
         Op::new("counter_add_first_use", |w| Box::new(move || count(w)), counted).arrange(ten).last(1),
-        Op::new("counter_get", |w| Box::new(move || report(counter(w).get() as u64)), |w, d| counted_is(w, d, 10)).arrange(ten),
+        Op::new("counter_get", |w| Box::new(move || report(counter(w).get() as u64)), |w, d| counted_is(w, d, 10))
+            .arrange(ten),
         Op::new("counter_new_in", |w| Box::new(move || new_counter(w)), counter_made).arrange(|w| {
             w.field = Some(commons::Region::new("counter", 262_208).expect("a region"));
         }),

@@ -12,15 +12,45 @@ use crate::world::{BARRIER, MS, World, noted_asleep};
 pub fn all() -> Vec<Op> {
     let passes_by: fn(&World) = |w| drop(w.barrier.wait_timeout(Duration::ZERO));
     let ops = vec![
-        Op::new("barrier_last", |w| { w.sit_down(); Box::new(move || lead(w)) }, completed).arrange(one_asleep).last(1),
+        Op::new(
+            "barrier_last",
+            |w| {
+                w.sit_down();
+                Box::new(move || lead(w))
+            },
+            completed,
+        )
+        .arrange(one_asleep)
+        .last(1),
         Op::new("barrier_last_first_use", |w| Box::new(move || lead(w)), completed).arrange(one_asleep).last(1),
-        Op::new("barrier_alone", |w| { w.sit_down(); Box::new(move || alone(w)) }, nobody_came),
-        Op::new("barrier_after_death", |w| { w.sit_down(); Box::new(move || alone(w)) }, nobody_came)
-            .arrange(one_asleep)
-            .meanwhile(|w| _ = w.slay(0, true)),
-        Op::new("barrier_after_zombie", |w| { w.sit_down(); Box::new(move || alone(w)) }, nobody_came)
-            .arrange(one_asleep)
-            .meanwhile(|w| _ = w.slay(0, false)),
+        Op::new(
+            "barrier_alone",
+            |w| {
+                w.sit_down();
+                Box::new(move || alone(w))
+            },
+            nobody_came,
+        ),
+        Op::new(
+            "barrier_after_death",
+            |w| {
+                w.sit_down();
+                Box::new(move || alone(w))
+            },
+            nobody_came,
+        )
+        .arrange(one_asleep)
+        .meanwhile(|w| _ = w.slay(0, true)),
+        Op::new(
+            "barrier_after_zombie",
+            |w| {
+                w.sit_down();
+                Box::new(move || alone(w))
+            },
+            nobody_came,
+        )
+        .arrange(one_asleep)
+        .meanwhile(|w| _ = w.slay(0, false)),
     ];
     ops.into_iter().map(|op| op.rescue(passes_by)).collect()
 }
@@ -57,7 +87,10 @@ fn completed(world: &World, death: &Death) -> Check {
         ensure!(round(world) == 1, "{} rounds are complete, and three came", round(world));
         return Ok(1);
     }
-    let waited = world.barrier.wait_timeout(if death.real() { SOON } else { 30 * MS }).map_err(|e| format!("with another asleep: {e}"))?;
+    let waited = world
+        .barrier
+        .wait_timeout(if death.real() { SOON } else { 30 * MS })
+        .map_err(|e| format!("with another asleep: {e}"))?;
     ensure!(waited && round(world) == 1, "the last one is the leader ({waited}) of round 1 ({})", round(world));
     if death.real() {
         let through = within(1500, || world.helpers[0].result() == Some(0));

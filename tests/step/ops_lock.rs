@@ -11,30 +11,105 @@ use crate::world::{DIRTY, LOCK, MS, OWNER, World};
 pub fn all() -> Vec<Op> {
     let ops = vec![
         Op::new("lock_first_use", |w| Box::new(move || hold(w.lock.lock())), free).last(1),
-        Op::new("lock_uncontended", |w| { w.sit_down(); Box::new(move || hold(w.lock.lock())) }, free).last(1),
+        Op::new(
+            "lock_uncontended",
+            |w| {
+                w.sit_down();
+                Box::new(move || hold(w.lock.lock()))
+            },
+            free,
+        )
+        .last(1),
         Op::new("unlock", |w| release(w), free).last(2),
-        Op::new("lock_unlock", |w| { w.sit_down(); Box::new(move || pass(w.lock.lock())) }, free).last(2),
-        Op::new("try_lock_free", |w| { w.sit_down(); Box::new(move || hold(w.lock.try_lock().map(Option::unwrap))) }, free).last(1),
-        Op::new("try_lock_held", |w| { w.sit_down(); Box::new(move || try_held(w)) }, held).arrange(holder),
-        Op::new("lock_timeout_held", |w| { w.sit_down(); Box::new(move || timeout(w)) }, held).arrange(holder),
+        Op::new(
+            "lock_unlock",
+            |w| {
+                w.sit_down();
+                Box::new(move || pass(w.lock.lock()))
+            },
+            free,
+        )
+        .last(2),
+        Op::new(
+            "try_lock_free",
+            |w| {
+                w.sit_down();
+                Box::new(move || hold(w.lock.try_lock().map(Option::unwrap)))
+            },
+            free,
+        )
+        .last(1),
+        Op::new(
+            "try_lock_held",
+            |w| {
+                w.sit_down();
+                Box::new(move || try_held(w))
+            },
+            held,
+        )
+        .arrange(holder),
+        Op::new(
+            "lock_timeout_held",
+            |w| {
+                w.sit_down();
+                Box::new(move || timeout(w))
+            },
+            held,
+        )
+        .arrange(holder),
         Op::new("relock", |w| relock(w), free).last(1),
-        Op::new("lock_takeover", |w| { w.sit_down(); Box::new(move || hold(w.lock.lock())) }, free)
-            .arrange(holder)
-            .meanwhile(|w| _ = w.slay(0, true)),
-        Op::new("lock_takeover_zombie", |w| { w.sit_down(); Box::new(move || hold(w.lock.lock())) }, free)
-            .arrange(holder)
-            .meanwhile(|w| _ = w.slay(0, false)),
-        Op::new("try_lock_takeover", |w| { w.sit_down(); Box::new(move || hold(w.lock.try_lock().map(Option::unwrap))) }, free)
-            .arrange(holder)
-            .meanwhile(|w| _ = w.slay(0, true)),
-        Op::new("lock_takeover_marked", |w| { w.sit_down(); Box::new(move || hold(w.lock.lock())) }, free)
-            .arrange(holder)
-            .meanwhile(die_marked),
-        Op::new("lock_dirty", |w| { w.sit_down(); Box::new(move || hold(w.lock.lock())) }, free)
-            .arrange(|w| {
-                die_holding(w, true);
-                commons::recover(w.corpses[0] as u32).expect("gone");
-            }),
+        Op::new(
+            "lock_takeover",
+            |w| {
+                w.sit_down();
+                Box::new(move || hold(w.lock.lock()))
+            },
+            free,
+        )
+        .arrange(holder)
+        .meanwhile(|w| _ = w.slay(0, true)),
+        Op::new(
+            "lock_takeover_zombie",
+            |w| {
+                w.sit_down();
+                Box::new(move || hold(w.lock.lock()))
+            },
+            free,
+        )
+        .arrange(holder)
+        .meanwhile(|w| _ = w.slay(0, false)),
+        Op::new(
+            "try_lock_takeover",
+            |w| {
+                w.sit_down();
+                Box::new(move || hold(w.lock.try_lock().map(Option::unwrap)))
+            },
+            free,
+        )
+        .arrange(holder)
+        .meanwhile(|w| _ = w.slay(0, true)),
+        Op::new(
+            "lock_takeover_marked",
+            |w| {
+                w.sit_down();
+                Box::new(move || hold(w.lock.lock()))
+            },
+            free,
+        )
+        .arrange(holder)
+        .meanwhile(die_marked),
+        Op::new(
+            "lock_dirty",
+            |w| {
+                w.sit_down();
+                Box::new(move || hold(w.lock.lock()))
+            },
+            free,
+        )
+        .arrange(|w| {
+            die_holding(w, true);
+            commons::recover(w.corpses[0] as u32).expect("gone");
+        }),
         Op::new("unlock_sleeper", |w| release(w), handed_on).meanwhile(|w| {
             let waits = |w: &World| {
                 let guard = w.lock.lock().expect("a seat");
@@ -54,8 +129,24 @@ pub fn all() -> Vec<Op> {
                 commons::recover(w.corpses.remove(0) as u32).expect("gone");
             })
             .last(1),
-        Op::new("leave", |w| { w.sit_down(); Box::new(exit) }, free).exits(),
-        Op::new("leave_holding", |w| { std::mem::forget(w.lock.lock()); Box::new(exit) }, free).exits(),
+        Op::new(
+            "leave",
+            |w| {
+                w.sit_down();
+                Box::new(exit)
+            },
+            free,
+        )
+        .exits(),
+        Op::new(
+            "leave_holding",
+            |w| {
+                std::mem::forget(w.lock.lock());
+                Box::new(exit)
+            },
+            free,
+        )
+        .exits(),
     ];
     let drops_by: fn(&World) = |w| drop(w.lock.try_lock());
     // Who is leaving takes itself for dead.
@@ -141,7 +232,10 @@ fn free(world: &World, death: &Death) -> Check {
     ensure!(matches!(world.lock.lock(), Err(Error::WouldDeadlock { .. })), "relocking is not refused");
     drop(guard);
     let again = world.lock.try_lock().map_err(|e| e.to_string())?;
-    ensure!(again.is_some_and(|guard| !guard.recovered()), "it cannot be had a second time, or tells of the death again");
+    ensure!(
+        again.is_some_and(|guard| !guard.recovered()),
+        "it cannot be had a second time, or tells of the death again"
+    );
     ensure!(world.corpses.is_empty() || !death.done || told, "the child took it from a dead owner and was not told");
     // Of a version: free, owned. In a played death nobody but the child has changed the word, unless there were other dead.
     Ok(if world.corpses.is_empty() { (word >> 32) * 2 + u64::from(word & OWNER != 0) } else { 0 })

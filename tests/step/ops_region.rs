@@ -40,8 +40,19 @@ pub fn all() -> Vec<Op> {
             })
             .rescue(places)
             .last(1),
-        Op::new("recover_holder", |w| { w.sit_down(); Box::new(move || recover(w)) }, recovered).arrange(die_holding_all).rescue(recovers),
-        Op::new("recover_unseated", |w| Box::new(move || recover(w)), recovered).arrange(die_holding_all).rescue(recovers),
+        Op::new(
+            "recover_holder",
+            |w| {
+                w.sit_down();
+                Box::new(move || recover(w))
+            },
+            recovered,
+        )
+        .arrange(die_holding_all)
+        .rescue(recovers),
+        Op::new("recover_unseated", |w| Box::new(move || recover(w)), recovered)
+            .arrange(die_holding_all)
+            .rescue(recovers),
         Op::new("recover_reaped", |w| Box::new(move || recover(w)), recovered)
             .arrange(|w| {
                 let helper = w.holder(hold_all);
@@ -80,7 +91,8 @@ fn new_region() -> u64 {
 /// Ids stay unique: the dead one's is used up, or was never given out.
 fn regions_differ(world: &World, death: &Death) -> Check {
     death.recover(world)?;
-    let made: Vec<Region> = (0..3).map(|_| Region::new("more", 256)).collect::<Result<_, _>>().map_err(|e| e.to_string())?;
+    let made: Vec<Region> =
+        (0..3).map(|_| Region::new("more", 256)).collect::<Result<_, _>>().map_err(|e| e.to_string())?;
     let mut ids: Vec<u64> = commons::harness::mapped().iter().map(|m| m.id).collect();
     let count = ids.len();
     ids.sort_unstable();
@@ -116,7 +128,10 @@ fn deeds(world: &World) -> Result<(usize, usize), String> {
         at += 128;
         count += 1;
     }
-    ensure!((at..size).step_by(8).all(|rest| word_at(base + 256 + rest) == 0), "behind the last deed it is not all zero");
+    ensure!(
+        (at..size).step_by(8).all(|rest| word_at(base + 256 + rest) == 0),
+        "behind the last deed it is not all zero"
+    );
     Ok((count, at))
 }
 
@@ -137,11 +152,16 @@ fn placed(world: &World, death: &Death) -> Check {
     };
     ensure!(matches!(full, Error::OutOfMemory { .. }), "a full region says: {full}");
     ensure!(made.len() == capacity - count, "{count} of {capacity} were there, and {} fit", made.len());
-    let guards: Vec<_> = made.iter().map(|lock| lock.try_lock()).collect::<Result<_, _>>().map_err(|e| e.to_string())?;
+    let guards: Vec<_> =
+        made.iter().map(|lock| lock.try_lock()).collect::<Result<_, _>>().map_err(|e| e.to_string())?;
     ensure!(guards.iter().all(Option::is_some), "two locks stand in one place");
     drop(guards);
     let (count_now, end_now) = deeds(world)?;
-    ensure!(count_now == capacity && end_now == region.size() && region.used() == region.size(), "a full region says {}", region.used());
+    ensure!(
+        count_now == capacity && end_now == region.size() && region.used() == region.size(),
+        "a full region says {}",
+        region.used()
+    );
     // One stood there before in all but `region_place_last`.
     Ok(if capacity == 3 { count as u64 - 1 } else { count as u64 })
 }
@@ -178,7 +198,10 @@ fn recovered(world: &World, death: &Death) -> Check {
         commons::recover(world.corpses[0] as u32).map_err(text)?;
         ensure!(RawSlot::of(world.corpses[0]).is_none(), "it was recovered and its slot is taken");
         let at_once = world.lock.try_lock().map_err(text)?;
-        ensure!(at_once.is_some_and(|guard| guard.recovered()), "it was recovered and its lock cannot be had, or tells nothing");
+        ensure!(
+            at_once.is_some_and(|guard| guard.recovered()),
+            "it was recovered and its lock cannot be had, or tells nothing"
+        );
     } else {
         let guard = world.lock.lock_timeout(SOON).map_err(text)?;
         ensure!(guard.recovered(), "the next owner is not told");

@@ -11,46 +11,172 @@ use crate::world::{DIRTY, MS, OWNER, RW, World};
 pub fn all() -> Vec<Op> {
     let ops = vec![
         Op::new("read_first_use", |w| Box::new(move || read(w.rw.read())), open),
-        Op::new("read", |w| { w.sit_down(); Box::new(move || read(w.rw.read())) }, open),
+        Op::new(
+            "read",
+            |w| {
+                w.sit_down();
+                Box::new(move || read(w.rw.read()))
+            },
+            open,
+        ),
+        // Its note is not the first of its ledger: who has the slot next writes over others only.
+        Op::new(
+            "read_holding_a_lock",
+            |w| {
+                std::mem::forget(w.lock.lock());
+                Box::new(move || read(w.rw.read()))
+            },
+            open,
+        ),
         Op::new("unread", |w| unread(w), open),
-        Op::new("write", |w| { w.sit_down(); Box::new(move || write(w.rw.write())) }, open).last(1),
+        Op::new(
+            "write",
+            |w| {
+                w.sit_down();
+                Box::new(move || write(w.rw.write()))
+            },
+            open,
+        )
+        .last(1),
         Op::new("unwrite", |w| unwrite(w), open).last(2),
-        Op::new("try_read_free", |w| { w.sit_down(); Box::new(move || read(w.rw.try_read().map(Option::unwrap))) }, open),
-        Op::new("try_write_free", |w| { w.sit_down(); Box::new(move || write(w.rw.try_write().map(Option::unwrap))) }, open).last(1),
-        Op::new("read_beside_a_reader", |w| { w.sit_down(); Box::new(move || read(w.rw.read())) }, read_by_another).arrange(reader),
-        Op::new("try_read_written", |w| { w.sit_down(); Box::new(move || report(w.rw.try_read().expect("a seat").is_some().into())) }, written)
-            .arrange(writer),
-        Op::new("try_write_read", |w| { w.sit_down(); Box::new(move || report(w.rw.try_write().expect("a seat").is_some().into())) }, read_by_another)
-            .arrange(reader),
-        Op::new("try_write_written", |w| { w.sit_down(); Box::new(move || report(w.rw.try_write().expect("a seat").is_some().into())) }, written)
-            .arrange(writer),
-        Op::new("write_timeout_read", |w| { w.sit_down(); Box::new(move || timed_out(w.rw.write_timeout(MS).map(drop))) }, read_by_another)
-            .arrange(reader),
-        Op::new("read_timeout_written", |w| { w.sit_down(); Box::new(move || timed_out(w.rw.read_timeout(MS).map(drop))) }, written)
-            .arrange(writer),
-        Op::new("read_dirty", |w| { w.sit_down(); Box::new(move || read(w.rw.read())) }, open).arrange(|w| {
+        Op::new(
+            "try_read_free",
+            |w| {
+                w.sit_down();
+                Box::new(move || read(w.rw.try_read().map(Option::unwrap)))
+            },
+            open,
+        ),
+        Op::new(
+            "try_write_free",
+            |w| {
+                w.sit_down();
+                Box::new(move || write(w.rw.try_write().map(Option::unwrap)))
+            },
+            open,
+        )
+        .last(1),
+        Op::new(
+            "read_beside_a_reader",
+            |w| {
+                w.sit_down();
+                Box::new(move || read(w.rw.read()))
+            },
+            read_by_another,
+        )
+        .arrange(reader),
+        Op::new(
+            "try_read_written",
+            |w| {
+                w.sit_down();
+                Box::new(move || report(w.rw.try_read().expect("a seat").is_some().into()))
+            },
+            written,
+        )
+        .arrange(writer),
+        Op::new(
+            "try_write_read",
+            |w| {
+                w.sit_down();
+                Box::new(move || report(w.rw.try_write().expect("a seat").is_some().into()))
+            },
+            read_by_another,
+        )
+        .arrange(reader),
+        Op::new(
+            "try_write_written",
+            |w| {
+                w.sit_down();
+                Box::new(move || report(w.rw.try_write().expect("a seat").is_some().into()))
+            },
+            written,
+        )
+        .arrange(writer),
+        Op::new(
+            "write_timeout_read",
+            |w| {
+                w.sit_down();
+                Box::new(move || timed_out(w.rw.write_timeout(MS).map(drop)))
+            },
+            read_by_another,
+        )
+        .arrange(reader),
+        Op::new(
+            "read_timeout_written",
+            |w| {
+                w.sit_down();
+                Box::new(move || timed_out(w.rw.read_timeout(MS).map(drop)))
+            },
+            written,
+        )
+        .arrange(writer),
+        Op::new(
+            "read_dirty",
+            |w| {
+                w.sit_down();
+                Box::new(move || read(w.rw.read()))
+            },
+            open,
+        )
+        .arrange(|w| {
             writer(w);
             w.slay(0, true);
             commons::recover(w.corpses[0] as u32).expect("gone");
         }),
-        Op::new("read_dead_writer", |w| { w.sit_down(); Box::new(move || read(w.rw.read())) }, open)
-            .arrange(writer)
-            .meanwhile(|w| _ = w.slay(0, true)),
-        Op::new("write_dead_writer", |w| { w.sit_down(); Box::new(move || write(w.rw.write())) }, open)
-            .arrange(writer)
-            .meanwhile(|w| _ = w.slay(0, true)),
-        Op::new("write_dead_reader", |w| { w.sit_down(); Box::new(move || write(w.rw.write())) }, open)
-            .arrange(reader)
-            .meanwhile(|w| _ = w.slay(0, false))
-            .last(1),
-        Op::new("try_write_dead_reader", |w| { w.sit_down(); Box::new(move || write(w.rw.try_write().map(Option::unwrap))) }, open)
-            .arrange(reader)
-            .meanwhile(|w| _ = w.slay(0, true))
-            .last(1),
-        Op::new("unread_writer_sleeps", |w| unread(w), writer_follows).meanwhile(|w| follow(w, |w| std::mem::forget(w.rw.write()), |w, _| w.word(RW + 8) & 1 == 1)),
+        Op::new(
+            "read_dead_writer",
+            |w| {
+                w.sit_down();
+                Box::new(move || read(w.rw.read()))
+            },
+            open,
+        )
+        .arrange(writer)
+        .meanwhile(|w| _ = w.slay(0, true)),
+        Op::new(
+            "write_dead_writer",
+            |w| {
+                w.sit_down();
+                Box::new(move || write(w.rw.write()))
+            },
+            open,
+        )
+        .arrange(writer)
+        .meanwhile(|w| _ = w.slay(0, true)),
+        Op::new(
+            "write_dead_reader",
+            |w| {
+                w.sit_down();
+                Box::new(move || write(w.rw.write()))
+            },
+            open,
+        )
+        .arrange(reader)
+        .meanwhile(|w| _ = w.slay(0, false))
+        .last(1),
+        Op::new(
+            "try_write_dead_reader",
+            |w| {
+                w.sit_down();
+                Box::new(move || write(w.rw.try_write().map(Option::unwrap)))
+            },
+            open,
+        )
+        .arrange(reader)
+        .meanwhile(|w| _ = w.slay(0, true))
+        .last(1),
+        Op::new("unread_writer_sleeps", |w| unread(w), writer_follows)
+            .meanwhile(|w| follow(w, |w| std::mem::forget(w.rw.write()), |w, _| w.word(RW + 8) & 1 == 1)),
         Op::new("unwrite_reader_sleeps", |w| unwrite(w), reader_follows)
             .meanwhile(|w| follow(w, |w| std::mem::forget(w.rw.read()), |w, _| w.word(RW) & (1 << 31) != 0)),
-        Op::new("write_while_reading", |w| { std::mem::forget(w.rw.read()); Box::new(move || deadlocks(w)) }, open),
+        Op::new(
+            "write_while_reading",
+            |w| {
+                std::mem::forget(w.rw.read());
+                Box::new(move || deadlocks(w))
+            },
+            open,
+        ),
     ];
     let drops_by: fn(&World) = |w| {
         drop(w.rw.try_read());
@@ -203,9 +329,15 @@ fn alive(world: &World, death: &Death) -> Check {
     let (writes, reads) = (world.word(RW) & 0xfff == child.index as u64, child.holds(2) > 0);
     let bound = if death.nth.is_multiple_of(3) { 25 * MS } else { MS };
     if writes || reads {
-        ensure!(world.rw.try_write().map_err(|e| e.to_string())?.is_none(), "a writer gets in beside the stopped child");
+        ensure!(
+            world.rw.try_write().map_err(|e| e.to_string())?.is_none(),
+            "a writer gets in beside the stopped child"
+        );
         let waited = world.rw.write_timeout(bound).map(drop);
-        ensure!(matches!(waited, Err(Error::Timeout { .. })), "a writer that waits for the stopped child gets {waited:?}");
+        ensure!(
+            matches!(waited, Err(Error::Timeout { .. })),
+            "a writer that waits for the stopped child gets {waited:?}"
+        );
     }
     if writes {
         ensure!(world.rw.try_read().map_err(|e| e.to_string())?.is_none(), "a reader gets in beside the stopped child");

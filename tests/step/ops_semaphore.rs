@@ -11,18 +11,82 @@ use crate::world::{MS, OWNER, PERMITS, SEM, World, noted_asleep};
 pub fn all() -> Vec<Op> {
     let ops = vec![
         Op::new("acquire_first_use", |w| Box::new(move || acquire(w)), one_held).arrange(|w| hold(w, 1)),
-        Op::new("acquire_first", |w| { w.sit_down(); Box::new(move || acquire(w)) }, one_held).arrange(|w| hold(w, 1)),
-        Op::new("acquire_further", |w| { held(w, 1); Box::new(move || acquire(w)) }, one_held).arrange(|w| hold(w, 1)),
+        Op::new(
+            "acquire_first",
+            |w| {
+                w.sit_down();
+                Box::new(move || acquire(w))
+            },
+            one_held,
+        )
+        .arrange(|w| hold(w, 1)),
+        Op::new(
+            "acquire_further",
+            |w| {
+                held(w, 1);
+                Box::new(move || acquire(w))
+            },
+            one_held,
+        )
+        .arrange(|w| hold(w, 1)),
         Op::new("release_last", |w| releasing(w, 1), one_held).arrange(|w| hold(w, 1)),
         Op::new("release_further", |w| releasing(w, 2), one_held).arrange(|w| hold(w, 1)),
-        Op::new("release_not_held", |w| { w.sit_down(); Box::new(move || not_held(w)) }, one_held).arrange(|w| hold(w, 1)),
-        Op::new("try_acquire_empty", |w| { w.sit_down(); Box::new(move || try_acquire(w)) }, all_held).arrange(|w| hold(w, 3)),
-        Op::new("acquire_timeout_empty", |w| { w.sit_down(); Box::new(move || timeout(w)) }, all_held).arrange(|w| hold(w, 3)),
-        Op::new("acquire_after_death", |w| { w.sit_down(); Box::new(move || acquire(w)) }, none_held).arrange(|w| hold(w, 3)).meanwhile(|w| _ = w.slay(0, true)),
-        Op::new("try_acquire_after_death", |w| { w.sit_down(); Box::new(move || try_acquire(w)) }, none_held)
-            .arrange(|w| hold(w, 3))
-            .meanwhile(|w| _ = w.slay(0, false)),
-        Op::new("acquire_door_of_the_dead", |w| { w.sit_down(); Box::new(move || acquire(w)) }, none_held).arrange(|w| {
+        Op::new(
+            "release_not_held",
+            |w| {
+                w.sit_down();
+                Box::new(move || not_held(w))
+            },
+            one_held,
+        )
+        .arrange(|w| hold(w, 1)),
+        Op::new(
+            "try_acquire_empty",
+            |w| {
+                w.sit_down();
+                Box::new(move || try_acquire(w))
+            },
+            all_held,
+        )
+        .arrange(|w| hold(w, 3)),
+        Op::new(
+            "acquire_timeout_empty",
+            |w| {
+                w.sit_down();
+                Box::new(move || timeout(w))
+            },
+            all_held,
+        )
+        .arrange(|w| hold(w, 3)),
+        Op::new(
+            "acquire_after_death",
+            |w| {
+                w.sit_down();
+                Box::new(move || acquire(w))
+            },
+            none_held,
+        )
+        .arrange(|w| hold(w, 3))
+        .meanwhile(|w| _ = w.slay(0, true)),
+        Op::new(
+            "try_acquire_after_death",
+            |w| {
+                w.sit_down();
+                Box::new(move || try_acquire(w))
+            },
+            none_held,
+        )
+        .arrange(|w| hold(w, 3))
+        .meanwhile(|w| _ = w.slay(0, false)),
+        Op::new(
+            "acquire_door_of_the_dead",
+            |w| {
+                w.sit_down();
+                Box::new(move || acquire(w))
+            },
+            none_held,
+        )
+        .arrange(|w| {
             // It died between its entry and `free`.
             hold(w, 1);
             w.slay(0, true);
@@ -96,12 +160,19 @@ fn permits(world: &World, death: &Death, living: u32) -> Check {
         let mut got = 0;
         // The first one waits, for the door may be a zombie's, whom only waiting finds.
         while got <= PERMITS
-            && (if first && !death.at_once(world) { world.sem.acquire_timeout(if living == PERMITS { MS } else { SOON }).is_ok() } else { world.sem.try_acquire().map_err(text)? })
+            && (if first && !death.at_once(world) {
+                world.sem.acquire_timeout(if living == PERMITS { MS } else { SOON }).is_ok()
+            } else {
+                world.sem.try_acquire().map_err(text)?
+            })
         {
             first = false;
             got += 1;
         }
-        ensure!(got == PERMITS - living, "round {round}: {got} permits can be had, the living hold {living} of {PERMITS}");
+        ensure!(
+            got == PERMITS - living,
+            "round {round}: {got} permits can be had, the living hold {living} of {PERMITS}"
+        );
         let waited = world.sem.acquire_timeout(MS);
         ensure!(matches!(waited, Err(Error::Timeout { .. })), "waiting at an empty semaphore gives {waited:?}");
         for _ in 0..got {
@@ -148,6 +219,9 @@ fn alive(world: &World, death: &Death) -> Check {
         }
     }
     let permits = u64::from(PERMITS);
-    ensure!(got + child + others <= permits, "{got} permits were had, {child} are the stopped child's, {others} others'");
+    ensure!(
+        got + child + others <= permits,
+        "{got} permits were had, {child} are the stopped child's, {others} others'"
+    );
     Ok(0)
 }

@@ -23,53 +23,122 @@ fn room<T: Num>() -> Vec<Op> {
             .arrange(|w| T::of(w).set(1))
             .rescue(enter)
             .last(1),
-        Op::new(name("wait_timeout"), |w| { w.sit_down(); Box::new(move || wait(T::of(w))) }, timed_out::<T>).rescue(waits),
+        Op::new(
+            name("wait_timeout"),
+            |w| {
+                w.sit_down();
+                Box::new(move || wait(T::of(w)))
+            },
+            timed_out::<T>,
+        )
+        .rescue(waits),
         Op::new(name("wait_first_use"), |w| Box::new(move || wait(T::of(w))), timed_out::<T>).rescue(enter),
-        Op::new(name("wait_leftover"), |w| { w.sit_down(); Box::new(move || wait_long(T::of(w))) }, leftover::<T>)
-            .arrange(leave_a_permit::<T>)
-            .rescue(waits)
-            .last(1),
-        Op::new(name("wait_granted"), |w| { w.sit_down(); Box::new(move || wait_long(T::of(w))) }, leftover::<T>)
-            .arrange(sleepers::<T, 1>)
-            .meanwhile(wake_and_slay::<T>)
-            .rescue(enter)
-            .last(1),
-        Op::new(name("wakeup_nobody"), |w| { w.sit_down(); Box::new(move || wake(T::of(w), 1)) }, value::<T, 0, 1>).rescue(enter).last(1),
-        Op::new(name("wakeup_positive"), |w| { w.sit_down(); Box::new(move || wake(T::of(w), 1)) }, value::<T, 3, 3>)
-            .arrange(|w| T::of(w).set(3))
-            .rescue(enter),
-        Op::new(name("wakeup_sleeper"), |w| { w.sit_down(); Box::new(move || wake(T::of(w), 1)) }, woken::<T, 1, 1>)
-            .arrange(sleepers::<T, 1>)
-            .rescue(wakes)
-            .last(1),
-        Op::new(name("wakeup_two"), |w| { w.sit_down(); Box::new(move || wake(T::of(w), 2)) }, woken::<T, 2, 2>)
-            .arrange(sleepers::<T, 2>)
-            .rescue(enter)
-            .last(2),
-        Op::new(name("wakeup_one_of_two"), |w| { w.sit_down(); Box::new(move || wake(T::of(w), 1)) }, woken::<T, 2, 1>)
-            .arrange(sleepers::<T, 2>)
-            .rescue(enter)
-            .last(1),
+        Op::new(
+            name("wait_leftover"),
+            |w| {
+                w.sit_down();
+                Box::new(move || wait_long(T::of(w)))
+            },
+            leftover::<T>,
+        )
+        .arrange(leave_a_permit::<T>)
+        .rescue(waits)
+        .last(1),
+        Op::new(
+            name("wait_granted"),
+            |w| {
+                w.sit_down();
+                Box::new(move || wait_long(T::of(w)))
+            },
+            leftover::<T>,
+        )
+        .arrange(sleepers::<T, 1>)
+        .meanwhile(wake_and_slay::<T>)
+        .rescue(enter)
+        .last(1),
+        Op::new(
+            name("wakeup_nobody"),
+            |w| {
+                w.sit_down();
+                Box::new(move || wake(T::of(w), 1))
+            },
+            value::<T, 0, 1>,
+        )
+        .rescue(enter)
+        .last(1),
+        Op::new(
+            name("wakeup_positive"),
+            |w| {
+                w.sit_down();
+                Box::new(move || wake(T::of(w), 1))
+            },
+            value::<T, 3, 3>,
+        )
+        .arrange(|w| T::of(w).set(3))
+        .rescue(enter),
+        Op::new(
+            name("wakeup_sleeper"),
+            |w| {
+                w.sit_down();
+                Box::new(move || wake(T::of(w), 1))
+            },
+            woken::<T, 1, 1>,
+        )
+        .arrange(sleepers::<T, 1>)
+        .rescue(wakes)
+        .last(1),
+        Op::new(
+            name("wakeup_two"),
+            |w| {
+                w.sit_down();
+                Box::new(move || wake(T::of(w), 2))
+            },
+            woken::<T, 2, 2>,
+        )
+        .arrange(sleepers::<T, 2>)
+        .rescue(enter)
+        .last(2),
+        Op::new(
+            name("wakeup_one_of_two"),
+            |w| {
+                w.sit_down();
+                Box::new(move || wake(T::of(w), 1))
+            },
+            woken::<T, 2, 1>,
+        )
+        .arrange(sleepers::<T, 2>)
+        .rescue(enter)
+        .last(1),
         Op::new(name("wakeup_first_use"), |w| Box::new(move || wake(T::of(w), 1)), woken::<T, 1, 1>)
             .arrange(sleepers::<T, 1>)
             .rescue(enter)
             .last(1),
-        Op::new(name("wait_while_equal"), |w| Box::new(move || report(T::of(w).wait_while(5, Some(MS)).into())), value::<T, 5, 5>)
-            .arrange(|w| T::of(w).set(5)),
-        Op::new(name("wait_while_different"), |w| Box::new(move || report(T::of(w).wait_while(4, None).into())), value::<T, 5, 5>)
-            .arrange(|w| T::of(w).set(5)),
+        Op::new(
+            name("wait_while_equal"),
+            |w| Box::new(move || report(T::of(w).wait_while(5, Some(MS)).into())),
+            value::<T, 5, 5>,
+        )
+        .arrange(|w| T::of(w).set(5)),
+        Op::new(
+            name("wait_while_different"),
+            |w| Box::new(move || report(T::of(w).wait_while(4, None).into())),
+            value::<T, 5, 5>,
+        )
+        .arrange(|w| T::of(w).set(5)),
         Op::new(name("notify_nobody"), |w| Box::new(move || report(T::of(w).notify(1) as u64)), value::<T, 5, 5>)
             .arrange(|w| T::of(w).set(5)),
-        Op::new(name("notify_gone"), |w| Box::new(move || report(T::of(w).notify(1) as u64)), value::<T, 5, 5>).arrange(|w| {
-            T::of(w).set(5);
-            // Left by one who gave up.
-            w.set_word(T::AT + 16, w.word(T::AT + 16) | 1);
-        }),
-        Op::new(name("notify_sleeper"), |w| Box::new(move || report(T::of(w).notify(1) as u64)), notified::<T>).arrange(|w| {
-            T::of(w).set(5);
-            w.sleeper(|w| T::of(w).wait_while(5, None).into(), |w, _| w.word(T::AT + 16) & 1 == 1);
-            T::of(w).set(6);
-        }),
+        Op::new(name("notify_gone"), |w| Box::new(move || report(T::of(w).notify(1) as u64)), value::<T, 5, 5>)
+            .arrange(|w| {
+                T::of(w).set(5);
+                // Left by one who gave up.
+                w.set_word(T::AT + 16, w.word(T::AT + 16) | 1);
+            }),
+        Op::new(name("notify_sleeper"), |w| Box::new(move || report(T::of(w).notify(1) as u64)), notified::<T>)
+            .arrange(|w| {
+                T::of(w).set(5);
+                w.sleeper(|w| T::of(w).wait_while(5, None).into(), |w, _| w.word(T::AT + 16) & 1 == 1);
+                T::of(w).set(6);
+            }),
     ]
 }
 
@@ -143,7 +212,11 @@ fn woken<T: Num, const S: u64, const N: u64>(world: &World, death: &Death) -> Ch
     death.recover(world)?;
     let ours = n.wakeup(9) as u64;
     ensure!(ours + granted == S, "{granted} had a permit, {ours} more got one, of {S} sleepers");
-    ensure!(n.wakeup(9) == 0 && n.get() == 0, "who has a permit is granted another, or the value was raised: {}", n.get());
+    ensure!(
+        n.wakeup(9) == 0 && n.get() == 0,
+        "who has a permit is granted another, or the value was raised: {}",
+        n.get()
+    );
     // The sleepers die as well: their permits are for whoever comes.
     for helper in &world.helpers {
         death.also(helper.pid);

@@ -29,7 +29,12 @@ const WAITING: usize = 900;
 /// In such a time whoever waits for a living process that runs must get what it waits for.
 const BOUND: Duration = Duration::from_millis(1500);
 
-fn pair(name: &'static str, a: for<'a> fn(&'a World) -> Act<'a>, b: fn(&World) -> u64, check: fn(&World, u64, u64) -> Verdict) -> Pair {
+fn pair(
+    name: &'static str,
+    a: for<'a> fn(&'a World) -> Act<'a>,
+    b: fn(&World) -> u64,
+    check: fn(&World, u64, u64) -> Verdict,
+) -> Pair {
     Pair { name, arrange: |_| {}, a, b, check, needs_b: false }
 }
 
@@ -53,21 +58,40 @@ pub fn all() -> Vec<Pair> {
         pair("pair_lock_lock", |w| seated(w, pass), pass, lock_is_free),
         pair("pair_lock_try_lock", |w| seated(w, pass), |w| u64::from(try_pass(w)), lock_is_free),
         pair("pair_lock_lock_timeout", |w| seated(w, pass), not_robbed, lock_is_free),
-        pair("pair_add_add", |w| seated(w, |w| w.small.add(3).into()), |w| w.small.add(4).into(), both_added).arrange(five),
-        pair("pair_cmpset_cmpset", |w| seated(w, |w| w.small.cmpset(5, 6).into()), |w| w.small.cmpset(5, 7).into(), one_hit)
+        pair("pair_add_add", |w| seated(w, |w| w.small.add(3).into()), |w| w.small.add(4).into(), both_added)
             .arrange(five),
+        pair(
+            "pair_cmpset_cmpset",
+            |w| seated(w, |w| w.small.cmpset(5, 6).into()),
+            |w| w.small.cmpset(5, 7).into(),
+            one_hit,
+        )
+        .arrange(five),
         pair("pair_wait_wakeup", |w| seated(w, |w| w.small.wait(Some(5 * MS)).into()), wake, permit_kept),
-        pair("pair_wakeup_wait", |w| seated(w, wake), |w| w.small.wait(Some(30 * MS)).into(), |w, a, b| permit_kept(w, b, a)),
+        pair(
+            "pair_wakeup_wait",
+            |w| seated(w, wake),
+            |w| w.small.wait(Some(30 * MS)).into(),
+            |w, a, b| permit_kept(w, b, a),
+        ),
         pair("pair_wakeup_wakeup", |w| seated(w, wake), wake, raised_once),
         pair("pair_wakeup_wakeup_sleeper", |w| seated(w, wake), wake, granted_once)
             .arrange(|w| _ = w.sleeper(|w| w.small.wait(None).into(), crate::world::noted_asleep)),
-        pair("pair_wait_while_notify", |w| seated(w, |w| w.small.wait_while(5, Some(BOUND)).into()), change, change_seen).arrange(five).needs_b(),
+        pair(
+            "pair_wait_while_notify",
+            |w| seated(w, |w| w.small.wait_while(5, Some(BOUND)).into()),
+            change,
+            change_seen,
+        )
+        .arrange(five)
+        .needs_b(),
         pair("pair_read_write", |w| seated(w, read), write, rw_is_free),
         pair("pair_write_read", |w| seated(w, write), read, rw_is_free),
         pair("pair_keep_reading_write", |w| seated(w, keep_reading), |w| u64::from(try_keep_writing(w)), not_both),
         pair("pair_keep_writing_read", |w| seated(w, keep_writing), |w| u64::from(try_keep_reading(w)), not_both),
         pair("pair_keep_writing_write", |w| seated(w, keep_writing), |w| u64::from(try_keep_writing(w)), not_both),
-        pair("pair_acquire_release", |w| seated(w, acquire_release), acquire_release, one_permit_free).arrange(two_held),
+        pair("pair_acquire_release", |w| seated(w, acquire_release), acquire_release, one_permit_free)
+            .arrange(two_held),
         pair("pair_release_acquire", release_one, acquire, one_permit_out).arrange(two_held),
         pair("pair_acquire_acquire", |w| seated(w, try_acquire), try_acquire, one_got_it).arrange(two_held),
         pair("pair_barrier_barrier", |w| seated(w, arrive), arrive, one_leads).needs_b(),
@@ -107,7 +131,12 @@ pub fn run(pair: &Pair, bystander: &Bystander, budget: Duration) -> (Verdict, us
 }
 
 /// A up to its instruction k, B, the rest of A; how many instructions A made before B came.
-fn schedule(pair: &Pair, k: usize, bystander: &Bystander, mut changes: Option<&mut Vec<usize>>) -> Result<usize, String> {
+fn schedule(
+    pair: &Pair,
+    k: usize,
+    bystander: &Bystander,
+    mut changes: Option<&mut Vec<usize>>,
+) -> Result<usize, String> {
     let mut world = World::new(false);
     (pair.arrange)(&mut world);
     let mut a = Tracee::start(|| {
@@ -203,12 +232,20 @@ fn five(world: &mut World) {
 }
 
 fn both_added(world: &World, a: u64, b: u64) -> Verdict {
-    ensure!(world.small.get() == 12 && (a, b) != (8, 9) && (a == 12 || b == 12), "5, 3 and 4 make {}", world.small.get());
+    ensure!(
+        world.small.get() == 12 && (a, b) != (8, 9) && (a == 12 || b == 12),
+        "5, 3 and 4 make {}",
+        world.small.get()
+    );
     Ok(())
 }
 
 fn one_hit(world: &World, a: u64, b: u64) -> Verdict {
-    ensure!(a + b == 1 && u64::from(world.small.get()) == 6 * a + 7 * b, "{a} + {b} hit, the value is {}", world.small.get());
+    ensure!(
+        a + b == 1 && u64::from(world.small.get()) == 6 * a + 7 * b,
+        "{a} + {b} hit, the value is {}",
+        world.small.get()
+    );
     Ok(())
 }
 
@@ -322,7 +359,10 @@ fn acquire_release(world: &World) -> u64 {
 
 fn one_permit_free(world: &World, a: u64, b: u64) -> Verdict {
     ensure!(a == 1 && b == 1, "the one did {a}, the other {b}");
-    ensure!(world.sem.try_acquire().map_err(|e| e.to_string())?, "three permits are there, two are held, and the third is not to be had");
+    ensure!(
+        world.sem.try_acquire().map_err(|e| e.to_string())?,
+        "three permits are there, two are held, and the third is not to be had"
+    );
     ensure!(!world.sem.try_acquire().map_err(|e| e.to_string())?, "three permits are held, and there is a fourth");
     Ok(())
 }

@@ -105,7 +105,14 @@ impl Run<'_> {
     }
 
     /// All who may come first after a death at `image`.
-    fn shallow(&mut self, world: &World, shadow: &Shadow, image: &Image, child: &Tracee, stages: &mut [u64; 3]) -> Result<(), String> {
+    fn shallow(
+        &mut self,
+        world: &World,
+        shadow: &Shadow,
+        image: &Image,
+        child: &Tracee,
+        stages: &mut [u64; 3],
+    ) -> Result<(), String> {
         for (index, mode) in [Mode::Manager, Mode::Waiter, Mode::Newcomer].into_iter().enumerate() {
             self.tally.checks += 1;
             let death = self.death(mode, vec![child.pid]);
@@ -163,24 +170,24 @@ impl Run<'_> {
         })?;
         let land = deep.shadow.land();
         let mut now = land.capture();
-        let (mut steps, mut fresh) = (0, true);
+        let (mut steps, mut fresh, mut last_rip) = (0, true, 0);
         loop {
             if (fresh || land.differs(&now)) && {
                 now = land.capture();
                 deep.seen.insert(now.print(&land, rescuer.pid))
             } {
                 self.tally.deep_images += 1;
-                self.tally.checks += 1;
-                let after = match self.tally.deep_images % 3 {
-                    0 => Mode::Manager,
-                    1 => Mode::Waiter,
-                    _ => Mode::Newcomer,
-                };
-                let death = self.death(after, vec![child.pid, rescuer.pid]);
-                let place = |e| format!("{mode:?} rescuer killed after instruction {steps}, at {}: {e}", line_of(rescuer.rip()));
-                self.examine(world, deep.below, &now, &death).map_err(place)?;
+                let alone = if self.tally.deep_images.is_multiple_of(2) { Mode::Waiter } else { Mode::Newcomer };
+                for after in [Mode::Manager, alone] {
+                    self.tally.checks += 1;
+                    let death = self.death(after, vec![child.pid, rescuer.pid]);
+                    let place =
+                        |e| format!("{mode:?} rescuer killed after instruction {steps}, at {}: {e}", line_of(last_rip));
+                    self.examine(world, deep.below, &now, &death).map_err(place)?;
+                }
             }
             fresh = false;
+            last_rip = rescuer.rip();
             match rescuer.step() {
                 Stop::Stepped => steps += 1,
                 Stop::Marked => break,
