@@ -1,3 +1,229 @@
-//! Mutants.
+//! Faults that the kill harness (`tests/step`) must find: each is one change of the product, with the operations that go red.
+//!
+//! Not here, because they break no promise (tried, and green, as they should be): taking a granted permit before striking the
+//! sleeper's entry (both happen under the door, and an entry of the dead counts for nothing); leaving out the recount behind a
+//! dirty door of a semaphore (`free` is only ever too low, and is counted anew at 0); leaving out the first round of marking in
+//! `recover` (burial marks by itself).
+
 use crate::Mutant;
-pub const MUTANTS: &[Mutant] = &[];
+
+/// In the order of the floors.
+pub const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "deed_claimed_after_the_hint",
+        file: "src/shm/region.rs",
+        find: "deed.claim.compare_exchange(0, claim(kind, bytes - DEED), Ordering::AcqRel, Ordering::Acquire)",
+        replace: "let _ = header.used.compare_exchange(used, (at + bytes) as u64, Ordering::Relaxed, Ordering::Relaxed); deed.claim.compare_exchange(0, claim(kind, bytes - DEED), Ordering::AcqRel, Ordering::Acquire)",
+        caught_by: &["region_place"],
+    },
+    Mutant {
+        name: "entry_without_generation",
+        file: "src/robust/ledger.rs",
+        find: "(tally >> 32 == u64::from(generation) && generation != 0).then_some(Noted { what, count: tally as u32 })",
+        replace: "(tally >> 32 != 0 && generation != 0).then_some(Noted { what, count: tally as u32 })",
+        caught_by: &["read_holding_a_lock"],
+    },
+    Mutant {
+        name: "claim_without_new_generation",
+        file: "src/robust/participant.rs",
+        find: "self.generation().wrapping_add(1).max(1)",
+        replace: "self.generation().max(1)",
+        caught_by: &["read_holding_a_lock"],
+    },
+    Mutant {
+        name: "who_ignores_generation",
+        file: "src/robust/participant.rs",
+        find: "if word >> 32 == generation { word & u64::from(u32::MAX) } else { 0 }",
+        replace: "word & u64::from(u32::MAX)",
+        caught_by: &["lock_used_slot"],
+    },
+    Mutant {
+        name: "leave_frees_the_slot_of_a_holder",
+        file: "src/robust/participant.rs",
+        find: "used == 0",
+        replace: "true",
+        caught_by: &["leave_holding"],
+    },
+    Mutant {
+        name: "burial_without_mark",
+        file: "src/robust/burial.rs",
+        find: "!mark(slot, state)",
+        replace: "false",
+        caught_by: &["lock_uncontended"],
+    },
+    Mutant {
+        name: "burial_frees_the_slot_first",
+        file: "src/robust/burial.rs",
+        find: "slot.held.iter().chain([&slot.sleeping])",
+        replace: "slot.advance(state.with(Phase::Dead), state.with(Phase::Free)); slot.held.iter().chain([&slot.sleeping])",
+        caught_by: &["lock_uncontended"],
+    },
+    Mutant {
+        name: "burial_hands_on_in_silence",
+        file: "src/robust/burial.rs",
+        find: "word.released_dirty().0",
+        replace: "word.released().0",
+        caught_by: &["lock_uncontended"],
+    },
+    Mutant {
+        name: "burial_of_the_wrong_owner",
+        file: "src/robust/burial.rs",
+        find: "word.owner() == Some(dead)",
+        replace: "word.owner().is_some()",
+        caught_by: &["try_lock_held"],
+    },
+    Mutant {
+        name: "lock_entry_after_exchange",
+        file: "src/robust/lock.rs",
+        find: "let held = seat.note(Claim::Lock, key, 1);\n            let taken = seen.taken_by(seat.tag());\n            if self.exchange(seen, taken) {\n                return Ok(Some(Owned { tag: seat.tag(), taken, held, recovered: false }));\n            }\n            if let Some(held) = held {\n                seat.strike(held);\n            }",
+        replace: "let taken = seen.taken_by(seat.tag());\n            if self.exchange(seen, taken) {\n                let held = seat.note(Claim::Lock, key, 1);\n                return Ok(Some(Owned { tag: seat.tag(), taken, held, recovered: false }));\n            }",
+        caught_by: &["lock_uncontended"],
+    },
+    Mutant {
+        name: "takeover_in_silence",
+        file: "src/robust/lock.rs",
+        find: "return Ok(Some((taken, true)));",
+        replace: "return Ok(Some((taken, false)));",
+        caught_by: &["lock_takeover_marked"],
+    },
+    Mutant {
+        name: "stopped_owner_is_robbed",
+        file: "src/robust/lock.rs",
+        find: "let _ = certainly_dead(owner, Look::Close);",
+        replace: "if !certainly_dead(owner, Look::Close) && self.exchange(asleep, asleep.taken_by(seat.tag())) { return Ok(Some((asleep.taken_by(seat.tag()), true))); }",
+        caught_by: &["lock_uncontended"],
+    },
+    Mutant {
+        name: "unlock_forgets_to_strike",
+        file: "src/robust/lock.rs",
+        find: "if let Some(held) = owned.held {\n            seat.strike(held);\n        }",
+        replace: "",
+        caught_by: &["lock_unlock"],
+    },
+    Mutant {
+        name: "unlock_strikes_first",
+        file: "src/robust/lock.rs",
+        find: "let old = LockWord(self.word.swap(next.0, Ordering::Release));\n        if old.contended() {\n            futex::wake(&self.word, 1);\n        }",
+        replace: "if let Some(held) = owned.held { seat.strike(held); } let old = LockWord(self.word.swap(next.0, Ordering::Release)); if old.contended() { futex::wake(&self.word, 1); } if owned.held.is_some() { return; }",
+        caught_by: &["unlock"],
+    },
+    Mutant {
+        name: "lock_taken_by_a_store",
+        file: "src/robust/lock.rs",
+        find: "self.word.compare_exchange(from.0, to.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()",
+        replace: "self.word.load(Ordering::Relaxed) == from.0 && { self.word.store(to.0, Ordering::Release); true }",
+        caught_by: &["pair_keep_writing_write"],
+    },
+    Mutant {
+        name: "reader_without_a_note",
+        file: "src/robust/participant.rs",
+        find: "entry.write(self.generation, claim, key, count);",
+        replace: "if claim != Claim::Read { entry.write(self.generation, claim, key, count); }",
+        caught_by: &["pair_keep_reading_write"],
+    },
+    Mutant {
+        name: "wakeup_grants_one_by_one",
+        file: "src/atomic/room.rs",
+        find: "self.cell.change(|now| Some(now.granted(granted)));",
+        replace: "for _ in 0..granted { self.cell.change(|now| Some(now.granted(1))); }",
+        caught_by: &["atomic_wakeup_two"],
+    },
+    Mutant {
+        name: "wakeup_counts_the_dead",
+        file: "src/atomic/room.rs",
+        find: "other.sleeps_on(self.key).is_some_and(&among) && other.is_alive()",
+        replace: "other.sleeps_on(self.key).is_some_and(&among)",
+        caught_by: &["atomic_wait_timeout"],
+    },
+    Mutant {
+        name: "wait_gives_up_and_stays_registered",
+        file: "src/atomic/room.rs",
+        find: "seat.get_up();\n            return Some(false);",
+        replace: "return Some(false);",
+        caught_by: &["atomic_wait_timeout"],
+    },
+    Mutant {
+        name: "permit_taken_twice",
+        file: "src/atomic/room.rs",
+        find: "Some(Permits(u64::from(self.count().checked_sub(1)?) << 32 | u64::from(self.epoch())))",
+        replace: "self.count().checked_sub(1)?; Some(self)",
+        caught_by: &["atomic_wait_leftover"],
+    },
+    Mutant {
+        name: "add_in_two_steps",
+        file: "src/atomic/cell.rs",
+        find: "(self.cell.value.fetch_add(n as u64, Ordering::AcqRel) as $int).wrapping_add(n)",
+        replace: "self.cell.value.store(0, Ordering::Release); self.cell.value.store(n as u64, Ordering::Release); n",
+        caught_by: &["atomic_add", "long_add"],
+    },
+    Mutant {
+        name: "cmpset_by_a_store",
+        file: "src/atomic/room.rs",
+        find: "self.value.compare_exchange(seen, new, success, Ordering::Acquire)",
+        replace: "let _ = success; self.value.store(new, Ordering::Release); Ok::<u64, u64>(seen)",
+        caught_by: &["pair_cmpset_cmpset"],
+    },
+    Mutant {
+        name: "writer_gives_up_in_silence",
+        file: "src/lock/rwlock.rs",
+        find: "if self.recovered { self.lock.place.lock.release_dirty(owned) } else { self.lock.place.lock.release(owned) }",
+        replace: "self.lock.place.lock.release(owned)",
+        caught_by: &["try_write_read"],
+    },
+    Mutant {
+        name: "reader_repairs",
+        file: "src/lock/rwlock.rs",
+        find: "self.place.lock.release_dirty(owned);",
+        replace: "self.place.lock.release(owned);",
+        caught_by: &["read_dead_writer"],
+    },
+    Mutant {
+        name: "dead_reader_keeps_writers_out",
+        file: "src/lock/rwlock.rs",
+        find: "other.holds(Claim::Read, self.drain_key).is_some() && (!closely || other.is_alive())",
+        replace: "other.holds(Claim::Read, self.drain_key).is_some()",
+        caught_by: &["read"],
+    },
+    Mutant {
+        name: "free_is_never_lowered",
+        file: "src/lock/semaphore.rs",
+        find: "self.place.free.store(owned(&self.place.free) - 1, Ordering::Relaxed);",
+        replace: "",
+        caught_by: &["acquire_first"],
+    },
+    Mutant {
+        name: "barrier_round_before_counting",
+        file: "src/lock/barrier.rs",
+        find: "self.asleep(round, false) >= others && self.asleep(round, true) >= others",
+        replace: "shared.round.store(round.wrapping_add(1), Ordering::Release); self.asleep(round, false) >= others && self.asleep(round, true) >= others",
+        caught_by: &["barrier_alone"],
+    },
+    Mutant {
+        name: "permits_of_zombies_stay",
+        file: "src/lock/semaphore.rs",
+        find: "(!closely || other.is_alive())",
+        replace: "true",
+        caught_by: &["try_acquire_after_death"],
+    },
+    Mutant {
+        name: "release_forgets_to_strike",
+        file: "src/lock/semaphore.rs",
+        find: "seat.strike(held)",
+        replace: "",
+        caught_by: &["release_last"],
+    },
+    Mutant {
+        name: "barrier_counts_zombies",
+        file: "src/lock/barrier.rs",
+        find: "(!closely || other.is_alive())",
+        replace: "true",
+        caught_by: &["barrier_after_zombie"],
+    },
+    Mutant {
+        name: "acquire_without_an_entry",
+        file: "src/lock/semaphore.rs",
+        find: "seat.note(Claim::Permit, self.key, 1).ok_or(Error::TooManyHeld { max: MAX_HELD })?;",
+        replace: "",
+        caught_by: &["acquire_first"],
+    },
+];

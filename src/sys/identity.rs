@@ -46,7 +46,8 @@ pub(crate) fn current() -> Who {
 
 /// Whether `who` is certainly dead.
 pub(crate) fn is_dead(who: &Who, look: Look) -> bool {
-    if pretended_dead(who.pid) {
+    // Who died before it wrote down its process id has written its thread id, which of a first thread is the same.
+    if pretended_dead(if who.pid == 0 { who.tid } else { who.pid }) {
         return true;
     }
     if who.namespace != 0 && who.namespace != namespace() {

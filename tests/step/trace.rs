@@ -1,0 +1,171 @@
+//! A child under ptrace, and where it stands.
+
+use std::ffi::{c_int, c_void};
+use std::process::Command;
+
+use crate::kit::{fork, kill, wait};
+
+/// How a traced child stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// It executed one instruction.
+    Stepped,
+    /// It came to one of its two marks (`int3`).
+    Marked,
+    /// It left by `exit`.
+    Exited(c_int),
+    /// A signal came, or killed it: whatever it is, nobody sent it.
+    Signal(c_int),
+}
+
+pub struct Tracee {
+    pub pid: c_int,
+    over: bool,
+}
+
+/// `si_code` of a trap that an `int3` raised; steps have another.
+const SI_KERNEL: c_int = 0x80;
+
+pub fn mark() {
+    // SAFETY: a breakpoint; the tracer takes it for a mark and lets the process go on behind it.
+    unsafe { std::arch::asm!("int3") };
+}
+
+fn ptrace(request: u32, pid: c_int, data: usize) -> libc::c_long {
+    // SAFETY: the requests of this file take a number, or a pointer to a local of the caller.
+    unsafe { libc::ptrace(request, pid, std::ptr::null_mut::<c_void>(), data as *mut c_void) }
+}
+
+impl Tracee {
+    /// Forks a child that runs `body` under trace; returns when it has come to its first mark. `body` marks twice.
+    pub fn start(body: impl FnOnce()) -> Result<Tracee, String> {
+        let pid = fork(|| {
+            ptrace(libc::PTRACE_TRACEME, 0, 0);
+            body();
+            0
+        });
+        let tracee = Tracee { pid, over: false };
+        match decode(pid, wait(pid)) {
+            Stop::Marked => {}
+            other => return Err(format!("before the operation began: {other:?} {}", crate::kit::control().said())),
+        }
+        ptrace(libc::PTRACE_SETOPTIONS, pid, libc::PTRACE_O_EXITKILL as usize);
+        Ok(tracee)
+    }
+
+    /// One instruction.
+    pub fn step(&mut self) -> Stop {
+        ptrace(libc::PTRACE_SINGLESTEP, self.pid, 0);
+        self.stop()
+    }
+
+    /// Until the next mark, or the end.
+    pub fn go_on(&mut self) -> Stop {
+        ptrace(libc::PTRACE_CONT, self.pid, 0);
+        self.stop()
+    }
+
+    fn stop(&mut self) -> Stop {
+        let stop = decode(self.pid, wait(self.pid));
+        self.over = matches!(stop, Stop::Exited(_));
+        stop
+    }
+
+    /// Address of the next instruction.
+    pub fn rip(&self) -> u64 {
+        // SAFETY: all zeroes are valid registers.
+        let mut regs: libc::user_regs_struct = unsafe { std::mem::zeroed() };
+        ptrace(libc::PTRACE_GETREGS, self.pid, std::ptr::from_mut(&mut regs) as usize);
+        regs.rip
+    }
+
+    /// Kills it without a word to anybody: no recovery.
+    pub fn slay(mut self) {
+        self.end();
+    }
+
+    /// Whether it has left by itself, and was reaped.
+    pub fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// SIGKILL; the child stays a zombie, to be reaped by the caller.
+    pub fn kill_only(mut self) -> c_int {
+        if !self.over {
+            self.over = true;
+            kill(self.pid, libc::SIGKILL);
+        }
+        self.pid
+    }
+
+    /// The child has left by itself; it has been reaped.
+    fn end(&mut self) {
+        if !self.over {
+            self.over = true;
+            kill(self.pid, libc::SIGKILL);
+            while !ended(wait(self.pid)) {}
+        }
+    }
+}
+
+impl Drop for Tracee {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn ended(status: c_int) -> bool {
+    libc::WIFEXITED(status) || libc::WIFSIGNALED(status)
+}
+
+fn decode(pid: c_int, status: c_int) -> Stop {
+    if libc::WIFEXITED(status) {
+        return Stop::Exited(libc::WEXITSTATUS(status));
+    }
+    if libc::WIFSIGNALED(status) {
+        return Stop::Signal(libc::WTERMSIG(status));
+    }
+    if libc::WSTOPSIG(status) != libc::SIGTRAP {
+        return Stop::Signal(libc::WSTOPSIG(status));
+    }
+    // SAFETY: all zeroes are a valid siginfo.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    ptrace(libc::PTRACE_GETSIGINFO, pid, std::ptr::from_mut(&mut info) as usize);
+    if info.si_code == SI_KERNEL { Stop::Marked } else { Stop::Stepped }
+}
+
+/// Function, and line if the binary knows, of an instruction of this program.
+pub fn line_of(rip: u64) -> String {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let exe = std::env::current_exe().unwrap_or_default();
+    // The first mapping of the file is where the linker's address 0 lies; an address in another file is only named by it.
+    let mut base = None;
+    let mut file = "?".to_string();
+    for line in maps.lines() {
+        let mut fields = line.split_whitespace();
+        let range = fields.next().unwrap_or_default();
+        let path = fields.nth(4).unwrap_or_default();
+        let (from, to) = range.split_once('-').unwrap_or_default();
+        let (from, to) = (u64::from_str_radix(from, 16).unwrap_or(0), u64::from_str_radix(to, 16).unwrap_or(0));
+        if exe.as_os_str() == path && base.is_none() {
+            base = Some(from);
+        }
+        if (from..to).contains(&rip) {
+            file = path.to_string();
+        }
+    }
+    if exe.as_os_str() != file.as_str() {
+        return file.rsplit('/').next().unwrap_or_default().to_string();
+    }
+    let address = format!("{:#x}", rip - base.unwrap_or(0));
+    let out = Command::new("addr2line").args(["-fCi", "-e"]).arg(&exe).arg(&address).output();
+    let text = out.map(|out| String::from_utf8_lossy(&out.stdout).into_owned()).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    let places = lines.chunks(2).take(3).map(|pair| {
+        let file = pair.get(1).copied().unwrap_or("?");
+        let short = file.rfind("/src/").map_or(file, |at| &file[at + 1..]);
+        format!("{} ({short})", pair[0])
+    });
+    let places: Vec<String> = places.collect();
+    if places.is_empty() { address } else { places.join(" < ") }
+}
