@@ -13,4 +13,4 @@ compile_error!(
 
 mod stage;
 
-pub use stage::{Data, Part, Stage, Tally, go, play, play_each_death};
+pub use stage::{Data, Part, Play, Stage, Tally, crowd, duet, go};

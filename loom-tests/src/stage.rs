@@ -2,8 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::{Arc, Once};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Once};
 use std::time::Instant;
 
 use commons::harness::{leave, sit, world};
@@ -30,7 +30,7 @@ fn bound() -> usize {
     std::env::var("COMMONS_LOOM_BOUND").map_or(2, |bound| bound.parse().expect("COMMONS_LOOM_BOUND is a number"))
 }
 
-fn explore(model: impl Fn() + Send + Sync + 'static) -> usize {
+fn explore(meetings: bool, model: impl Fn() + Send + Sync + 'static) -> usize {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(bound());
     builder.max_branches = 20_000;
@@ -48,45 +48,69 @@ fn explore(model: impl Fn() + Send + Sync + 'static) -> usize {
     });
     builder.check(move || {
         count.fetch_add(1, Ordering::Relaxed);
+        world::begin(meetings);
         model();
     });
     executions.load(Ordering::Relaxed)
 }
 
-/// Plays `model` in every way.
-pub fn play(name: &str, model: impl Fn(&Tally) + Send + Sync + 'static) -> Arc<Tally> {
-    let start = Instant::now();
-    let tally = Arc::new(Tally::default());
-    let executions = explore({
-        let tally = tally.clone();
-        move || model(&tally)
-    });
-    println!("loom {name}: {executions} executions, {:.1} s, bound {}", start.elapsed().as_secs_f32(), bound());
-    tally
+/// How a model is played.
+#[derive(Clone, Copy)]
+pub struct Play {
+    name: &'static str,
+    meetings: bool,
 }
 
-/// Plays `model(k, …)` in every way for k = 0, 1, 2 …, until nobody dies any more whose life is k operations long.
-pub fn play_each_death(name: &str, model: impl Fn(u32, &Tally) + Send + Sync + 'static) -> Arc<Tally> {
-    let start = Instant::now();
-    let (model, tally) = (Arc::new(model), Arc::new(Tally::default()));
-    let (mut executions, mut life) = (0, 0);
-    loop {
-        let deaths = Arc::new(AtomicUsize::new(0));
-        executions += explore({
-            let (model, tally, deaths) = (model.clone(), tally.clone(), deaths.clone());
-            move || {
-                model(life, &tally);
-                deaths.fetch_add(world::deaths(), Ordering::Relaxed);
-            }
+/// For two threads: no interleaving is forgotten.
+pub fn duet(name: &'static str) -> Play {
+    Play { name, meetings: true }
+}
+
+/// For more: without meetings, see the head of the crate's `sync/model.rs`.
+pub fn crowd(name: &'static str) -> Play {
+    Play { name, meetings: false }
+}
+
+impl Play {
+    /// Plays `model` in every way.
+    pub fn all(self, model: impl Fn(&Tally) + Send + Sync + 'static) -> Arc<Tally> {
+        let start = Instant::now();
+        let tally = Arc::new(Tally::default());
+        let executions = explore(self.meetings, {
+            let tally = tally.clone();
+            move || model(&tally)
         });
-        if deaths.load(Ordering::Relaxed) == 0 {
-            break;
-        }
-        life += 1;
+        self.report(start, executions, String::new());
+        tally
     }
-    let seconds = start.elapsed().as_secs_f32();
-    println!("loom {name}: {executions} executions, deaths at {life} operations, {seconds:.1} s, bound {}", bound());
-    tally
+
+    /// Plays `model(k, …)` in every way for k = 0, 1, 2 …, until nobody dies any more whose life is k operations long.
+    pub fn each_death(self, model: impl Fn(u32, &Tally) + Send + Sync + 'static) -> Arc<Tally> {
+        let start = Instant::now();
+        let (model, tally) = (Arc::new(model), Arc::new(Tally::default()));
+        let (mut executions, mut life) = (0, 0);
+        loop {
+            let deaths = Arc::new(AtomicUsize::new(0));
+            executions += explore(self.meetings, {
+                let (model, tally, deaths) = (model.clone(), tally.clone(), deaths.clone());
+                move || {
+                    model(life, &tally);
+                    deaths.fetch_add(world::came_of_age(), Ordering::Relaxed);
+                }
+            });
+            if deaths.load(Ordering::Relaxed) == 0 {
+                break;
+            }
+            life += 1;
+        }
+        self.report(start, executions, format!("deaths at {life} operations, "));
+        tally
+    }
+
+    fn report(self, start: Instant, executions: usize, deaths: String) {
+        let (name, bound, seconds) = (self.name, bound(), start.elapsed().as_secs_f32());
+        println!("loom {name}: {executions} executions, {deaths}{seconds:.1} s, bound {bound}");
+    }
 }
 
 /// The threads of one execution. What happens before [`Stage::begin`] happens in one way only.
@@ -106,7 +130,6 @@ pub struct Part<T> {
 
 impl Default for Stage {
     fn default() -> Self {
-        world::begin();
         Stage { main: current(), seated: Rc::default(), open: Rc::default(), players: Vec::new() }
     }
 }
@@ -142,6 +165,11 @@ impl Stage {
         }
         self.open.set(open);
         part
+    }
+
+    /// The same of a mortal one, which may be dead by then.
+    pub fn asleep_mortal<T: 'static>(&mut self, life: u32, part: impl FnOnce() -> T + 'static) -> Part<Option<T>> {
+        self.asleep(move || world::mortal(life, part))
     }
 
     fn enter<T: 'static>(&mut self, seated: bool, part: impl FnOnce() -> T + 'static) -> Part<T> {

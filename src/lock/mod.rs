@@ -19,6 +19,7 @@
 //! | dies | then |
 //! |---|---|
 //! | reader, at any point | its slot is not live: writers no longer see it; burial wakes a writer that waits for it, or its slice ends |
+//! | reader, leaving | its entry counts 0 from when it reads no more until it has woken the writer: as above |
 //! | writer, having the lock, waiting for readers or not | the next one takes over and is told |
 //!
 //! # Semaphore

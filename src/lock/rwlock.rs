@@ -278,7 +278,8 @@ impl RwLock {
     /// The reader goes, and tells a writer that waits for that.
     #[inline(always)]
     fn leave(&self, seat: Seat, held: Held) {
-        seat.strike(held);
+        // It reads no more, and still says whom to wake: burial does it for one that dies before it has.
+        seat.recount(held, 0);
         // Pairs with the fence in `drained`: either the writer sees that the reader is gone, or this sees that the writer may sleep.
         fence(Ordering::SeqCst);
         // Relaxed: ordered by the fence.
@@ -287,6 +288,7 @@ impl RwLock {
             self.place.drain.fetch_add(TURN, Ordering::Release);
             futex::wake(&self.place.drain, 1);
         }
+        seat.strike(held);
     }
 
     fn write_within(&self, patience: Patience) -> Result<Option<WriteGuard<'_>>> {
@@ -316,7 +318,8 @@ impl RwLock {
             fence(Ordering::SeqCst);
             let mut reader = false;
             each_live(|other| {
-                reader = other.holds(Claim::Read, self.drain_key).is_some() && (!closely || other.is_alive());
+                let reads = other.holds(Claim::Read, self.drain_key).is_some_and(|count| count > 0);
+                reader = reads && (!closely || other.is_alive());
                 !reader
             });
             if !reader || matches!(patience, Patience::None) {

@@ -11,7 +11,7 @@ use crate::shm::{Key, shared};
 use crate::sync::{AtomicU64, Ordering, size};
 
 /// Entries in a ledger: what one thread can hold at once.
-pub(crate) const MAX_HELD: usize = size(28, 3);
+pub(crate) const MAX_HELD: usize = size(28, 2);
 
 /// What an entry is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,7 +14,8 @@
 //! loom remembers of each word the last access alone. When a thread reads a word and then writes it, the write is compared with its own read,
 //! and that somebody else read the word before is forgotten: whole classes of interleavings are never tried (loom issues 166, 392). So
 //! each word has a second one, its `meeting`, and every access is announced there first by a read-modify-write that changes nothing. All
-//! accesses to a word thereby depend on each other, and none is forgotten.
+//! accesses to a word thereby depend on each other, and none is forgotten. It costs four to nine times the executions, so the larger
+//! models do without ([`world::begin`]): they look for what three threads do to each other, and two-thread models for the rest.
 
 #[path = "../sys/unsynced.rs"]
 mod unsynced;
@@ -50,19 +51,19 @@ fn newest(word: &loom::sync::atomic::AtomicU64) -> u64 {
 #[derive(Debug)]
 pub(crate) struct AtomicU64 {
     cell: loom::sync::atomic::AtomicU64,
-    meeting: loom::sync::atomic::AtomicU64,
+    meeting: Option<loom::sync::atomic::AtomicU64>,
 }
 
 impl AtomicU64 {
     pub(crate) fn new(value: u64) -> Self {
         let new = loom::sync::atomic::AtomicU64::new;
-        AtomicU64 { cell: new(value), meeting: new(0) }
+        AtomicU64 { cell: new(value), meeting: world::meetings().then(|| new(0)) }
     }
     /// Before every access; false when it must have no effect.
     fn step(&self) -> bool {
         let alive = world::step();
-        if alive {
-            newest(&self.meeting);
+        if alive && let Some(meeting) = &self.meeting {
+            newest(meeting);
         }
         alive
     }
@@ -186,6 +187,7 @@ pub mod world {
         sleepers: Vec<Sleeper>,
         mortals: Vec<u32>,
         deaths: usize,
+        perished: usize,
         endless: bool,
     }
 
@@ -196,6 +198,7 @@ pub mod world {
             sleepers: Vec::new(),
             mortals: Vec::new(),
             deaths: 0,
+            perished: 0,
             endless: false,
         });
         /// By id: 1 once it is dead.
@@ -204,12 +207,15 @@ pub mod world {
 
     loom::thread_local! {
         static ID: Cell<u32> = Cell::new(0);
-        /// Operations left to a mortal thread.
-        static LIFE: Cell<Option<u32>> = Cell::new(None);
-        static DEAD: Cell<bool> = Cell::new(false);
+        /// Operations left to this thread.
+        static LIFE: Cell<u32> = Cell::new(FOR_EVER);
+        static AFTER_WAKING: Cell<Option<u32>> = Cell::new(None);
         /// How many deaths this thread's slices have ended for.
         static TOLD: Cell<usize> = Cell::new(0);
     }
+
+    const FOR_EVER: u32 = u32::MAX;
+    const DEAD: u32 = u32::MAX - 1;
 
     struct Died;
 
@@ -237,8 +243,17 @@ pub mod world {
         TRACE.with_borrow(|trace| trace.clone().unwrap_or_default())
     }
 
-    /// To be called before any thread is spawned, by whoever wants to model.
-    pub fn begin() {
+    thread_local! {
+        static MEETINGS: Cell<bool> = const { Cell::new(false) };
+    }
+
+    pub(super) fn meetings() -> bool {
+        MEETINGS.get()
+    }
+
+    /// To be called first in every execution: whether words are to have meetings, see the head of this file.
+    pub fn begin(meetings: bool) {
+        MEETINGS.set(meetings);
         // The statics are made here, before anybody can meet there.
         kernel().endless = false;
         let _ = &*GRAVES;
@@ -262,9 +277,20 @@ pub mod world {
         step();
     }
 
+    /// How many have died so far in this execution because their life was over ([`perish`] does not count).
+    pub fn came_of_age() -> usize {
+        let kernel = kernel();
+        kernel.deaths - kernel.perished
+    }
+
     /// How many have died so far in this execution.
     pub fn deaths() -> usize {
         kernel().deaths
+    }
+
+    /// The calling thread, a mortal one, has `delay` operations to live after it has slept and been woken.
+    pub fn dies_after_waking(delay: u32) {
+        AFTER_WAKING.with(|after| after.set(Some(delay)));
     }
 
     /// How many sleep.
@@ -279,23 +305,29 @@ pub mod world {
 
     /// The end of a mortal thread, here and now.
     pub fn perish() {
-        LIFE.with(|life| life.set(Some(0)));
+        kernel().perished += 1;
+        LIFE.with(|life| life.set(0));
         step();
     }
 
     /// Before every operation: false when the thread is dead and the operation must have no effect; dies here when its time has come.
     pub(super) fn step() -> bool {
         // A model that has failed is over; what its destructors do would only hide why.
-        if std::thread::panicking() || DEAD.try_with(Cell::get).unwrap_or(true) {
+        if std::thread::panicking() {
             return false;
         }
-        match LIFE.with(Cell::get) {
-            None => true,
-            Some(0) => die(),
-            Some(left) => {
-                LIFE.with(|life| life.set(Some(left - 1)));
-                true
+        // A thread that has lost its thread-locals has ended.
+        let life = LIFE.try_with(|life| {
+            let left = life.get();
+            if left < DEAD {
+                life.set(left.wrapping_sub(1));
             }
+            left
+        });
+        match life {
+            Ok(0) => die(),
+            Ok(DEAD) | Err(_) => false,
+            Ok(_) => true,
         }
     }
 
@@ -304,7 +336,7 @@ pub mod world {
         // Release: who finds it dead sees all that it did.
         GRAVES[id as usize].store(1, Ordering::Release);
         trace(|| "dies".into());
-        DEAD.with(|dead| dead.set(true));
+        LIFE.with(|life| life.set(DEAD));
         let mut kernel = kernel();
         kernel.deaths += 1;
         // Whoever sleeps finds its slice at an end and looks around.
@@ -317,9 +349,11 @@ pub mod world {
     pub fn mortal<R>(life: u32, f: impl FnOnce() -> R) -> Option<R> {
         let id = my_id();
         kernel().mortals.push(id);
-        LIFE.with(|left| left.set(Some(life)));
+        LIFE.with(|left| left.set(life.min(DEAD - 1)));
         let result = catch_unwind(AssertUnwindSafe(f));
-        LIFE.with(|left| left.set(None));
+        if result.is_ok() {
+            LIFE.with(|left| left.set(FOR_EVER));
+        }
         match result {
             Ok(value) => Some(value),
             Err(death) if death.is::<Died>() => None,
@@ -348,6 +382,9 @@ pub mod world {
             let at = at.unwrap_or_else(|| unreachable!("only the sleeper itself goes"));
             if kernel.sleepers[at].woken {
                 kernel.sleepers.remove(at);
+                if let Some(delay) = AFTER_WAKING.with(Cell::take) {
+                    LIFE.with(|life| life.set(delay));
+                }
                 return Nap::Woken;
             }
             // Once for each death.

@@ -1,11 +1,11 @@
 //! The robust lock; nobody dies.
 
 use commons::Lock;
-use loom_tests::{Data, Stage, play};
+use loom_tests::{Data, Stage, crowd, duet};
 
 #[test]
 fn two_threads_exclude_each_other() {
-    let tally = play("lock, 2 threads", |tally| {
+    let tally = duet("lock, 2 threads").all(|tally| {
         let (lock, data) = (Lock::new().unwrap(), Data::default());
         let mut stage = Stage::default();
         let parts = [(); 2].map(|()| {
@@ -27,7 +27,7 @@ fn two_threads_exclude_each_other() {
 
 #[test]
 fn three_threads_and_their_sleepers() {
-    play("lock, 3 threads", |_| {
+    crowd("lock, 3 threads").all(|_| {
         let (lock, data) = (Lock::new().unwrap(), Data::default());
         let mut stage = Stage::default();
         let parts = [(); 3].map(|()| {
@@ -45,7 +45,7 @@ fn three_threads_and_their_sleepers() {
 
 #[test]
 fn one_who_only_tries() {
-    let tally = play("lock, try_lock", |tally| {
+    let tally = duet("lock, try_lock").all(|tally| {
         let (lock, data) = (Lock::new().unwrap(), Data::default());
         let mut stage = Stage::default();
         let (its_lock, its_data) = (lock.clone(), data.clone());
