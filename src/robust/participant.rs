@@ -146,6 +146,8 @@ pub(crate) struct Seat {
     generation: u32,
 }
 
+const ALL_USED: u32 = (1 << MAX_HELD) - 1;
+
 /// What a thread keeps about its own slot.
 struct Mine {
     seat: Cell<Option<Seat>>,
@@ -274,7 +276,8 @@ impl Seat {
         self.tag.slot()
     }
 
-    /// Notes a claim in the ledger; None when the ledger is full.
+    /// Notes a claim in the ledger; None when the ledger is full. A lock can do without, so it leaves the last entry to a claim that cannot,
+    /// which may be made while the lock is held: a permit under its semaphore's door, a reading that queued.
     #[inline(always)]
     pub(crate) fn note(self, claim: Claim, key: Key, count: u32) -> Option<Held> {
         self.note_at_once(claim, key, count).or_else(|| {
@@ -290,7 +293,11 @@ impl Seat {
             let used = mine.used.get();
             let free = used.trailing_ones() as usize;
             let entry = self.slot.held.get(free)?;
-            mine.used.set(used | 1 << free);
+            let now = used | 1 << free;
+            if now == ALL_USED && claim == Claim::Lock {
+                return None;
+            }
+            mine.used.set(now);
             entry.write(self.generation, claim, key, count);
             Some(Held(free as u8))
         })
