@@ -46,6 +46,8 @@
 //! same (its word names the owner); only its sleepers are not woken at once should the owner die. Read locks and
 //! permits need their entry and are refused.
 
+#![forbid(unsafe_code)]
+
 /// One step of a word on which sleepers wait: its lowest bit says that somebody may be asleep, the rest counts.
 pub(crate) const TURN: u64 = 2;
 
@@ -54,6 +56,7 @@ mod ledger;
 mod lock;
 mod participant;
 mod rest;
+mod slot;
 mod word;
 
 pub use burial::recover;
