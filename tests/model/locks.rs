@@ -3,6 +3,7 @@
 //! An actor is a thread; it does what it is told and answers. It dies by ending while it holds things, which to the others is what the
 //! death of a process is. Its successor is another thread.
 
+use std::cell::RefCell;
 use std::mem::{forget, take};
 use std::sync::LazyLock;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -39,7 +40,6 @@ enum Order {
     Acquire(usize),
     Release(usize),
     Die,
-    GoHome,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,13 +116,12 @@ impl Hands {
                 forget(take(self));
                 Answer::Done
             }
-            Order::GoHome => Answer::Done,
         }
     }
 }
 
 struct Actor {
-    orders: Sender<Order>,
+    orders: Option<Sender<Order>>,
     answers: Receiver<Answer>,
     thread: Option<JoinHandle<()>>,
 }
@@ -135,23 +134,38 @@ impl Actor {
             let mut hands = Hands::default();
             while let Ok(order) = inbox.recv() {
                 let answer = hands.obey(order);
-                if outbox.send(answer).is_err() || matches!(order, Order::Die | Order::GoHome) {
+                if outbox.send(answer).is_err() || matches!(order, Order::Die) {
                     break;
                 }
             }
         });
-        Actor { orders, answers, thread: Some(thread) }
+        Actor { orders: Some(orders), answers, thread: Some(thread) }
     }
 
     fn tell(&mut self, order: Order) -> Answer {
-        self.orders.send(order).unwrap();
+        self.orders.as_ref().unwrap().send(order).unwrap();
         let answer = self.answers.recv().unwrap();
-        if matches!(order, Order::Die | Order::GoHome) {
+        if matches!(order, Order::Die) {
             // Joined, for the death happens a moment after the answer.
             self.thread.take().unwrap().join().unwrap();
         }
         answer
     }
+}
+
+/// One that is dismissed, for its case failed, puts down what it holds before the next case begins.
+impl Drop for Actor {
+    fn drop(&mut self) {
+        self.orders = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+thread_local! {
+    /// Between two cases: the actors, with empty hands.
+    static COMPANY: RefCell<Option<[Actor; ACTORS]>> = const { RefCell::new(None) };
 }
 
 #[derive(Default)]
@@ -209,7 +223,7 @@ impl Model {
                     Answer::Done
                 }
             },
-            Order::Die | Order::GoHome => {
+            Order::Die => {
                 for i in 0..EACH {
                     if self.owner[i] == Some(who) {
                         (self.owner[i], self.torn[i]) = (None, true);
@@ -235,7 +249,7 @@ impl Model {
 }
 
 pub(crate) fn model(ops: &[Op]) {
-    let mut actors: [Actor; ACTORS] = std::array::from_fn(|_| Actor::new());
+    let mut actors = COMPANY.take().unwrap_or_else(|| std::array::from_fn(|_| Actor::new()));
     let mut model = Model::default();
     let run = |actors: &mut [Actor; ACTORS], model: &mut Model, who: usize, order: Order| {
         if model.is_decided(who, order) {
@@ -276,5 +290,5 @@ pub(crate) fn model(ops: &[Op]) {
             run(&mut actors, &mut model, 0, order);
         }
     }
-    (0..ACTORS).for_each(|who| run(&mut actors, &mut model, who, Order::GoHome));
+    COMPANY.set(Some(actors));
 }
