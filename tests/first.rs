@@ -74,6 +74,8 @@ fn forks() {
                 }
             });
         }
+        // Also when this test fails: its threads end.
+        let _stop = Stop(&stop);
         for _ in 0..20 {
             let child = in_child(|| {
                 for _ in 0..20 {
@@ -85,6 +87,13 @@ fn forks() {
             until("the child is through", || child.is_zombie());
             child.join();
         }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
+}
+
+struct Stop<'a>(&'a std::sync::atomic::AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
 }
