@@ -1,156 +1,249 @@
-//! Workers killed at random under load: the server keeps answering, the count is never short, and nothing is left.
-//!
-//! `COMMONS_CHAOS_SECS` sets how long the load lasts (4 by default).
+//! Chaos: six processes work on locks, read-write locks, semaphores and numbers, and are killed, stopped and continued at random. The
+//! ledger is exact: pairs of words are equal under their lock or its holder is told to repair them, counts are within what was in
+//! flight, nobody hangs, and afterwards everything is free. COMMONS_CHAOS_SECS lengthens it, COMMONS_CHAOS_SEED repeats its dice.
 
-#![allow(clippy::disallowed_types)] // threads of this test count together; nothing is shared between processes
-#![allow(clippy::print_stderr)] // the seed and the figures, shown when the test fails
+mod common;
 
-mod served;
-
-use rustix::process::Signal;
-use served::{Client, SOON, Served, children, is_alive, send, until};
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::sync::mpsc;
-use std::thread;
 use std::time::{Duration, Instant};
 
-const CONNECTIONS: usize = 32;
-const BETWEEN_KILLS: Duration = Duration::from_millis(200);
+use common::{Child, Dice, in_child, until, until_within};
+use commons::{Atomic, AtomicLong, Counter, Lock, RwLock, Semaphore, recover};
+use rustix::process::Signal;
 
-/// Responses read by all clients together.
-static ANSWERED: AtomicU64 = AtomicU64::new(0);
+const WORKERS: usize = 6;
+const KINDS: usize = 3;
+const SEATS: u32 = 2;
+const LONG: Duration = Duration::from_secs(30);
 
-/// Asks on one connection until `stop` disconnects, and connects again when the connection dies under it. Returns how
-/// often that was.
-fn load(address: SocketAddr, stop: &mpsc::Receiver<()>) -> u64 {
-    let (mut broken, mut client) = (0, None);
-    for number in 0_u64.. {
-        if stop.try_recv() == Err(mpsc::TryRecvError::Disconnected) {
-            break;
+/// Two words that are equal whenever nobody writes them.
+struct Pair {
+    left: AtomicLong,
+    right: AtomicLong,
+}
+
+impl Pair {
+    fn new() -> Pair {
+        Pair { left: AtomicLong::new(0).unwrap(), right: AtomicLong::new(0).unwrap() }
+    }
+
+    /// What a writer does: checks or repairs, then changes one after the other.
+    fn write(&self, recovered: bool, dice: &mut Dice) {
+        let (left, right) = (self.left.get(), self.right.get());
+        if recovered {
+            assert!(left == right || left == right + 1, "{left} {right}: more than one write was half done");
+            self.right.set(left);
+        } else {
+            assert_eq!(left, right, "nobody died, and yet it is half written");
         }
-        if client.is_none() {
-            client = Client::connect(address).ok();
+        self.left.set(left + 1);
+        if dice.roll(20) == 0 {
+            std::thread::sleep(Duration::from_micros(dice.roll(300)));
         }
-        let Some(open) = client.as_mut() else {
-            thread::sleep(Duration::from_millis(1));
-            continue;
+        self.right.set(left + 1);
+    }
+
+    fn read(&self, recovered: bool) {
+        let (left, right) = (self.left.get(), self.right.get());
+        assert!(left == right || recovered && left == right + 1, "{left} {right}, recovered: {recovered}");
+    }
+}
+
+/// What one worker completed; one for each, over all its lives.
+struct Done {
+    writes: AtomicLong,
+    steps: AtomicLong,
+    added: AtomicLong,
+}
+
+struct World {
+    locks: Vec<(Lock, Pair)>,
+    rws: Vec<(RwLock, Pair)>,
+    seats: Semaphore,
+    bell: Atomic,
+    counter: Counter,
+    done: Vec<Done>,
+}
+
+impl World {
+    fn new() -> World {
+        let done = || Done {
+            writes: AtomicLong::new(0).unwrap(),
+            steps: AtomicLong::new(0).unwrap(),
+            added: AtomicLong::new(0).unwrap(),
         };
-        let path = if number % 2 == 0 { "/" } else { "/stats" };
-        let answer = open.write(&format!("GET {path} HTTP/1.1\r\nHost: chaos\r\n\r\n")).and_then(|()| open.read(false));
-        match answer {
-            Ok(response) => {
-                assert_eq!(response.status, 200);
-                ANSWERED.fetch_add(1, SeqCst);
+        World {
+            locks: (0..KINDS).map(|_| (Lock::new().unwrap(), Pair::new())).collect(),
+            rws: (0..KINDS).map(|_| (RwLock::new().unwrap(), Pair::new())).collect(),
+            seats: Semaphore::new(SEATS).unwrap(),
+            bell: Atomic::new(0).unwrap(),
+            counter: Counter::new().unwrap(),
+            done: (0..WORKERS).map(|_| done()).collect(),
+        }
+    }
+
+    fn work(&self, me: usize, seed: u64) {
+        let mut dice = Dice::new(seed);
+        loop {
+            self.one(me, &mut dice);
+            self.done[me].steps.add(1);
+        }
+    }
+
+    fn one(&self, me: usize, dice: &mut Dice) {
+        let soon = Duration::from_micros(dice.roll(2_000));
+        let (lock, pair) = &self.locks[dice.roll(KINDS as u64) as usize];
+        let (rw, rw_pair) = &self.rws[dice.roll(KINDS as u64) as usize];
+        match dice.roll(10) {
+            0 | 1 => {
+                let guard = lock.lock_timeout(LONG).unwrap();
+                pair.write(guard.recovered(), dice);
+                self.done[me].writes.add(1);
             }
-            Err(error) => {
-                // Only a death may end a connection; one that hangs is a stuck worker.
-                assert_ne!(error.kind(), std::io::ErrorKind::WouldBlock, "no answer within {SOON:?}");
-                broken += 1;
-                client = None;
+            2 => {
+                if let Some(guard) = lock.try_lock().unwrap() {
+                    pair.write(guard.recovered(), dice);
+                    self.done[me].writes.add(1);
+                }
+            }
+            3 => {
+                if let Ok(guard) = lock.lock_timeout(soon) {
+                    pair.write(guard.recovered(), dice);
+                    self.done[me].writes.add(1);
+                }
+            }
+            4 => {
+                let guard = rw.write_timeout(LONG).unwrap();
+                rw_pair.write(guard.recovered(), dice);
+                self.done[me].writes.add(1);
+            }
+            5 | 6 => {
+                let guard = rw.read_timeout(LONG).unwrap();
+                rw_pair.read(guard.recovered());
+            }
+            7 => {
+                if let Ok(guard) = rw.write_timeout(soon) {
+                    rw_pair.write(guard.recovered(), dice);
+                    self.done[me].writes.add(1);
+                }
+            }
+            8 => {
+                self.seats.acquire_timeout(LONG).unwrap();
+                std::thread::sleep(Duration::from_micros(dice.roll(100)));
+                self.seats.release().unwrap();
+            }
+            _ => {
+                self.counter.add(1);
+                self.done[me].added.add(1);
+                if dice.roll(2) == 0 {
+                    self.bell.wakeup(1 + dice.roll(3) as usize);
+                } else {
+                    self.bell.wait(Some(soon));
+                }
             }
         }
     }
-    broken
+
+    fn spawn(&self, me: usize, seed: u64) -> Child {
+        in_child(|| self.work(me, seed))
+    }
 }
 
-fn names_in(folder: impl AsRef<Path>) -> BTreeSet<std::ffi::OsString> {
-    std::fs::read_dir(folder)
-        .map(|entries| entries.flatten().map(|entry| entry.file_name()).collect())
-        .unwrap_or_default()
-}
-
-/// A small generator (xorshift), seeded by the clock and printed, so that a failure names its victims.
-fn random(state: &mut u64) -> usize {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    (*state >> 33) as usize
+fn setting(name: &str, usual: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
 #[test]
-fn killed_at_random_under_load() {
-    let seconds = std::env::var("COMMONS_CHAOS_SECS").ok().and_then(|text| text.parse().ok()).unwrap_or(4);
-    let mut seed = std::time::UNIX_EPOCH.elapsed().map_or(1, |now| now.as_nanos() as u64) | 1;
-    eprintln!("seed {seed}, {seconds} s");
-    let temp = std::env::temp_dir();
-    let before = (names_in("/dev/shm"), names_in(&temp));
-    // The temp dir belongs to every process of this machine: only what bears the server's name or pid can be its own.
-    let mut server = Served::start(3);
-    let mut seen: BTreeSet<i32> = server.workers().into_iter().collect();
-
-    let mut killed = BTreeSet::new();
-    let broken: u64 = thread::scope(|scope| {
-        let (stops, clients): (Vec<_>, Vec<_>) = (0..CONNECTIONS)
-            .map(|_| {
-                let (stop, stopped) = mpsc::channel();
-                let address = server.address;
-                (stop, scope.spawn(move || load(address, &stopped)))
-            })
-            .unzip();
-        let end = Instant::now() + Duration::from_secs(seconds);
-        while Instant::now() < end {
-            thread::sleep(BETWEEN_KILLS);
-            // One that was killed before may still be on its way out; killing it again would count for nothing.
-            let running: Vec<_> = children(server.pid()).into_iter().map(|(pid, _)| pid).collect();
-            let running: Vec<_> = running.into_iter().filter(|pid| is_alive(*pid) && !killed.contains(pid)).collect();
-            if let Some(victim) = running.get(random(&mut seed) % running.len().max(1)) {
-                send(*victim, Signal::KILL);
-                killed.insert(*victim);
-            }
-            let before = ANSWERED.load(SeqCst);
-            until("an answer after the kill", || ANSWERED.load(SeqCst) > before);
-            assert!(server.left().is_none());
+fn six_processes_that_die_and_stop_at_random() {
+    let (seconds, seed) = (setting("COMMONS_CHAOS_SECS", 8), setting("COMMONS_CHAOS_SEED", std::process::id().into()));
+    eprintln!("COMMONS_CHAOS_SEED={seed} COMMONS_CHAOS_SECS={seconds}");
+    let world = World::new();
+    let baseline = commons::harness::census();
+    let mut dice = Dice::new(seed);
+    let mut workers: Vec<Child> = (0..WORKERS).map(|i| world.spawn(i, dice.roll(1 << 40))).collect();
+    let (mut kills, mut stops) = (0, 0);
+    let end = Instant::now() + Duration::from_secs(seconds);
+    while Instant::now() < end {
+        std::thread::sleep(Duration::from_micros(dice.roll(8_000)));
+        let i = dice.roll(WORKERS as u64) as usize;
+        if workers[i].is_zombie() {
+            let mut worker = workers.remove(i);
+            let exit = worker.wait();
+            panic!("seed {seed}: worker {i} ended by itself: {exit:?} {}", worker.said());
         }
-        drop(stops);
-        clients.into_iter().map(|client| client.join().expect("a client")).sum()
-    });
-
-    let kills = i64::try_from(killed.len()).unwrap();
-    seen.extend(killed);
-    // Every place is filled again, by processes that serve, and each death was counted once.
-    seen.extend(server.workers());
-    let answered = i64::try_from(ANSWERED.load(SeqCst)).unwrap();
-    let stats = server.stats();
-    eprintln!("{answered} answers, total {}, {kills} kills, {broken} connections broken", stats.total());
-    assert!(kills > 0 && answered > 0);
-    assert!(stats.total() >= answered, "total {} < {answered} answers", stats.total());
-    // A worker killed between its two additions, once a kill at most, leaves the sum of hits behind.
-    assert!((stats.total() - kills..=stats.total()).contains(&stats.sum("hits")));
-    assert_eq!(stats.sum("crashes"), kills);
-    assert_eq!(stats.sum("starts"), kills + 3);
-    for _ in 0..20 {
-        assert_eq!(server.connect().get("/").status, 200);
+        match dice.roll(4) {
+            0 => {
+                stops += 1;
+                workers[i].stop();
+                std::thread::sleep(Duration::from_micros(dice.roll(40_000)));
+                workers[i].cont();
+            }
+            // Now and then, stopped first: one that was woken, perhaps, and never ran.
+            1 => {
+                workers[i].stop();
+                std::thread::sleep(Duration::from_micros(dice.roll(3_000)));
+                kills += 1;
+                replace(&world, &mut workers, i, &mut dice);
+            }
+            _ => {
+                kills += 1;
+                replace(&world, &mut workers, i, &mut dice);
+            }
+        }
     }
-    assert!(children(server.pid()).iter().all(|(_, zombie)| !zombie));
-
-    let manager = server.pid();
-    server.signal(Signal::TERM);
-    assert_eq!(server.leave().code(), Some(0));
-    assert!(Client::connect(server.address).is_err());
-    assert!(!seen.into_iter().any(is_alive), "a worker outlived its manager");
-    let left = |before: &BTreeSet<std::ffi::OsString>, now: BTreeSet<std::ffi::OsString>| -> Vec<_> {
-        let mine = |name: &std::ffi::OsString| {
-            let name = name.to_string_lossy();
-            name.contains("commons") || name.contains(&manager.to_string())
-        };
-        now.difference(before).filter(|name| mine(name)).cloned().collect()
-    };
-    assert!(left(&before.0, names_in("/dev/shm")).is_empty());
-    assert!(left(&before.1, names_in(&temp)).is_empty());
+    // Nobody hangs: each of them gets on.
+    let before: Vec<_> = world.done.iter().map(|done| done.steps.get()).collect();
+    for (i, before) in before.iter().enumerate() {
+        let what = format!("seed {seed}: worker {i} gets on");
+        until_within(LONG, &what, || workers[i].is_zombie() || world.done[i].steps.get() > before + 5);
+    }
+    for (i, worker) in workers.iter_mut().enumerate() {
+        assert!(!worker.is_zombie(), "seed {seed}: worker {i} ended by itself: {:?} {}", worker.wait(), worker.said());
+    }
+    workers.iter().for_each(|worker| worker.signal(Signal::KILL));
+    for worker in &workers {
+        worker.until_dead();
+        recover(worker.pid()).unwrap();
+        kills += 1;
+    }
+    drop(workers);
+    judge(&world, kills);
+    until("all slots are free again", || commons::harness::census() <= baseline + 1);
+    let steps: i64 = world.done.iter().map(|done| done.steps.get()).sum();
+    eprintln!("{steps} steps, {kills} kills, {stops} stops");
+    assert!(steps > 1_000 && kills > 50, "{steps} steps, {kills} kills: too little happened to prove anything");
 }
 
-#[test]
-fn all_workers_killed_at_once_come_back() {
-    let server = Served::start(4);
-    let mut pids = server.workers();
-    for round in 1..=3 {
-        for pid in &pids {
-            send(*pid, Signal::KILL);
-        }
-        pids = server.workers_but(&pids);
-        assert_eq!(server.stats().sum("crashes"), round * 4);
+/// Kills one and starts another in its place: with a manager's care, without any, or late.
+fn replace(world: &World, workers: &mut [Child], i: usize, dice: &mut Dice) {
+    workers[i].kill();
+    if dice.roll(2) == 0 {
+        recover(workers[i].pid()).unwrap();
+    } else if dice.roll(2) == 0 {
+        std::thread::sleep(Duration::from_micros(dice.roll(30_000)));
     }
+    workers[i] = world.spawn(i, dice.roll(1 << 40));
+}
+
+fn judge(world: &World, kills: i64) {
+    let mut written = 0;
+    for (lock, pair) in &world.locks {
+        let guard = lock.try_lock().unwrap().expect("all owners are dead");
+        let (left, right) = (pair.left.get(), pair.right.get());
+        assert!(left == right || guard.recovered() && left == right + 1, "{left} {right}");
+        written += left;
+    }
+    for (rw, pair) in &world.rws {
+        let guard = rw.try_write().unwrap().expect("all owners are dead");
+        let (left, right) = (pair.left.get(), pair.right.get());
+        assert!(left == right || guard.recovered() && left == right + 1, "{left} {right}");
+        written += left;
+    }
+    let noted: i64 = world.done.iter().map(|done| done.writes.get()).sum();
+    assert!((noted..=noted + kills).contains(&written), "{written} writes, {noted} noted, {kills} kills");
+    let added: i64 = world.done.iter().map(|done| done.added.get()).sum();
+    let count = world.counter.get();
+    assert!((added..=added + kills).contains(&count), "counted {count}, {added} noted, {kills} kills");
+    let free = (0..=SEATS).take_while(|_| world.seats.try_acquire().unwrap()).count();
+    assert_eq!(free, SEATS as usize, "every permit is back, and none more");
+    assert!(world.bell.get() <= 1, "wake-ups for nobody leave at most one");
 }

@@ -42,6 +42,8 @@
 //!   of credentials clears it), the lifeline's end still comes.
 //! * *A late word of a dead worker* carries the generation that wrote it, and is dropped when its place has a newer one.
 
+#![forbid(unsafe_code)]
+
 pub(crate) mod lifeline;
 pub(crate) mod supervise;
 pub(crate) mod word;

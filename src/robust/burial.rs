@@ -1,7 +1,8 @@
 //! What is done for the dead: their locks are handed on, those who wait for them are woken, their slot becomes free.
 
 use super::ledger::Claim;
-use super::participant::{Phase, Slot, State, tenants};
+use super::participant::tenants;
+use super::slot::{Phase, Slot, State};
 use super::word::{LockWord, Tag};
 use crate::sync::{AtomicU64, Ordering, futex, identity};
 use crate::{Error, Result};

@@ -42,9 +42,11 @@
 //! however long it is stopped: "dead" means gone, a zombie, or a number that the kernel has given to somebody else.
 //!
 //! # Who may hold how much
-//! [`MAX_PARTICIPANTS`] threads over all processes; a ledger has [`MAX_HELD`] entries. A lock taken beyond that is held all the
+//! [`MAX_PARTICIPANTS`] threads over all processes; a ledger has [`MAX_HELD`] entries. A lock taken beyond the last but one is held all the
 //! same (its word names the owner); only its sleepers are not woken at once should the owner die. Read locks and
 //! permits need their entry and are refused.
+
+#![forbid(unsafe_code)]
 
 /// One step of a word on which sleepers wait: its lowest bit says that somebody may be asleep, the rest counts.
 pub(crate) const TURN: u64 = 2;
@@ -54,6 +56,7 @@ mod ledger;
 mod lock;
 mod participant;
 mod rest;
+mod slot;
 mod word;
 
 pub use burial::recover;

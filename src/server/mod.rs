@@ -47,6 +47,8 @@
 //! Should the manager itself fail (the kernel refuses `poll`, or the callback that hears its notices panics), its end of
 //! the lifeline closes as it unwinds, and the workers leave.
 
+#![forbid(unsafe_code)]
+
 mod board;
 mod connection;
 pub mod counters;

@@ -60,7 +60,10 @@ pub(crate) fn is_dead(who: &Who, look: Look) -> bool {
     if look == Look::Quick {
         return false;
     }
-    match stat(&format!("/proc/{}/stat", who.tid)) {
+    // The file of the one thread: that of /proc/TID sums over all threads of its process, which with thousands of them takes 0.4 ms. Where
+    // this thread's process has none of that number (any more), somebody else's may have it.
+    let own = if who.pid == 0 { None } else { stat(&format!("/proc/{}/task/{}/stat", who.pid, who.tid)) };
+    match own.or_else(|| stat(&format!("/proc/{}/stat", who.tid))) {
         Some(stat) => stat.has_ended() || (who.start != 0 && stat.start != who.start),
         // It went away between the two looks, or /proc does not show it to us; only the first is a death.
         None => test_kill_process(tid) == Err(Errno::SRCH),
