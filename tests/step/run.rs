@@ -241,7 +241,7 @@ impl Run<'_> {
         let pid = child.kill_only();
         self.tally.real += 1;
         self.tally.checks += 1;
-        let mode = if self.tally.real % 2 == 0 && !exited { Mode::RealZombie } else { Mode::RealManaged };
+        let mode = if self.tally.real.is_multiple_of(2) && !exited { Mode::RealZombie } else { Mode::RealManaged };
         let place = |e| format!("SIGKILL after instruction {k}: {e}");
         if !exited {
             kit::wait_for_end(pid);
