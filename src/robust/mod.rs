@@ -46,9 +46,6 @@
 //! same (its word names the owner); only its sleepers are not woken at once should the owner die. Read locks and
 //! permits need their entry and are refused.
 
-/// One step of a word on which sleepers wait: its lowest bit says that somebody may be asleep, the rest counts.
-pub(crate) const TURN: u64 = 2;
-
 mod burial;
 mod ledger;
 mod lock;
@@ -62,4 +59,4 @@ pub(crate) use lock::{Owned, RobustLock};
 pub(crate) use participant::{MAX_PARTICIPANTS, Seat, each_live, me, prepare, seated, slots_in_use};
 #[doc(hidden)]
 pub use participant::{census, leave, sit};
-pub(crate) use rest::{Patience, Rest, SLICE, rest};
+pub(crate) use rest::{Patience, Rest, SLICE, TURN, arm, disarm, rest};
