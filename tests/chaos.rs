@@ -6,7 +6,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Child, Dice, in_child, until, until_within};
+use common::{Child, Dice, in_child, note, until, until_within};
 use commons::{Atomic, AtomicLong, Counter, Lock, RwLock, Semaphore, recover};
 use rustix::process::Signal;
 
@@ -155,7 +155,7 @@ fn setting(name: &str, usual: u64) -> u64 {
 #[test]
 fn six_processes_that_die_and_stop_at_random() {
     let (seconds, seed) = (setting("COMMONS_CHAOS_SECS", 8), setting("COMMONS_CHAOS_SEED", std::process::id().into()));
-    eprintln!("COMMONS_CHAOS_SEED={seed} COMMONS_CHAOS_SECS={seconds}");
+    note(&format!("COMMONS_CHAOS_SEED={seed} COMMONS_CHAOS_SECS={seconds}"));
     let world = World::new();
     let baseline = commons::harness::census();
     let mut dice = Dice::new(seed);
@@ -209,7 +209,7 @@ fn six_processes_that_die_and_stop_at_random() {
     judge(&world, kills);
     until("all slots are free again", || commons::harness::census() <= baseline + 1);
     let steps: i64 = world.done.iter().map(|done| done.steps.get()).sum();
-    eprintln!("{steps} steps, {kills} kills, {stops} stops");
+    note(&format!("{steps} steps, {kills} kills, {stops} stops"));
     assert!(steps > 1_000 && kills > 50, "{steps} steps, {kills} kills: too little happened to prove anything");
 }
 

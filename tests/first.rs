@@ -1,6 +1,8 @@
 //! The very first use of the crate in a process, by several threads at once and with forks in between: a fresh process a round.
 //! libtest runs this file's other test in threads of its own, so the round runs in a copy of this binary.
 
+#![allow(clippy::disallowed_types, reason = "a flag between threads of one process")]
+
 mod common;
 
 use std::process::Command;

@@ -6,14 +6,14 @@ mod common;
 use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
-use common::{until, until_within};
+use common::{skipped, until, until_within};
 use commons::{Atomic, AtomicLong, Counter, Error, Lock, RwLock, Semaphore};
 
 #[test]
 fn the_4096th_participant_is_told() {
     const MAX: usize = 4095;
     if std::env::var_os("COMMONS_LONG").is_none() {
-        eprintln!("skipped: it takes a minute; COMMONS_LONG=1 runs it");
+        skipped("it takes a minute; COMMONS_LONG=1 runs it");
         return;
     }
     let (lock, rw, seats) = (Lock::new().unwrap(), RwLock::new().unwrap(), Semaphore::new(9).unwrap());

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::mem::forget;
 use std::time::{Duration, Instant};
 
-use common::{alone, in_child, sleep_for_ever, until, until_within};
+use common::{alone, in_child, skipped, sleep_for_ever, until, until_within};
 use commons::{Atomic, AtomicLong, Error, Lock, RwLock, Semaphore, recover};
 
 const LONG: Duration = Duration::from_secs(30);
@@ -124,7 +124,7 @@ fn parent_and_child_take_turns_after_a_fork_in_the_middle() {
 fn a_number_given_out_again_is_somebody_else() {
     let max: u32 = std::fs::read_to_string("/proc/sys/kernel/pid_max").unwrap().trim().parse().unwrap();
     if max > 65_536 && std::env::var_os("COMMONS_LONG").is_none() {
-        eprintln!("skipped: pid_max is {max}; COMMONS_LONG=1 runs it");
+        skipped(&format!("pid_max is {max}; COMMONS_LONG=1 runs it"));
         return;
     }
     let _turn = alone();
@@ -167,7 +167,7 @@ fn a_number_given_out_again_is_somebody_else() {
         }
     }
     if !found {
-        eprintln!("skipped: other processes took the number {wanted} each time");
+        skipped(&format!("other processes took the number {wanted} each time"));
     }
 }
 

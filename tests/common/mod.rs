@@ -6,6 +6,7 @@
 //! its [`Child`] kills and reaps it. Whatever a test waits for, it waits for with a bound ([`until`]).
 
 #![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(clippy::print_stderr, reason = "what a failed test or a skipped one has to say")]
 #![allow(unsafe_code)]
 
 use std::cell::Cell;
@@ -235,6 +236,16 @@ pub(crate) fn until_within(limit: Duration, what: &str, mut done: impl FnMut() -
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Says why a test did nothing.
+pub(crate) fn skipped(why: &str) {
+    eprintln!("skipped: {why}");
+}
+
+/// Says what a test found worth knowing; seen with `--nocapture`, and when it fails.
+pub(crate) fn note(what: &str) {
+    eprintln!("{what}");
 }
 
 /// The middle of some times.
