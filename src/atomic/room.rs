@@ -274,8 +274,13 @@ impl<'a> Inside<'a> {
     /// Grants at most `n` permits to sleepers that have none, or makes 0 a 1 when nobody sleeps.
     fn grant(&self, width: Width, n: u32) -> u32 {
         let now = self.cell.permits();
-        let sleepers = self.sleepers(n.saturating_add(now.count()), |_| true);
-        let granted = n.min(sleepers.saturating_sub(now.count()));
+        // Those who slept when a permit was granted have a claim to it; what is left beyond that was granted to the dead, and is nobody's.
+        let claimed = match now.count() {
+            0 => 0,
+            count => self.sleepers(count, |registered| registered != now.epoch()),
+        };
+        let sleepers = self.sleepers(n.saturating_add(claimed), |_| true);
+        let granted = n.min(sleepers.saturating_sub(claimed));
         if granted > 0 {
             self.cell.change(|now| Some(now.granted(granted)));
         } else if n > 0 && sleepers == 0 && now.count() == 0 {
