@@ -43,8 +43,7 @@ doc() {
 # Without the kill harness, which has a step of its own and wants code as it is shipped.
 test_() {
   step "tests"
-  cargo test --lib --bins --examples --tests -- --skip step::
-  cargo test --doc
+  cargo test
   step "tests of the structures alone"
   cargo test --no-default-features --lib
 }
@@ -67,13 +66,14 @@ mutants() {
 }
 
 fuzz() {
+  command -v c++ >/dev/null || { echo "check.sh: fuzzing builds libFuzzer, which needs a C++ compiler (apt-get install g++)" >&2; exit 2; }
   step "fuzz, ${COMMONS_FUZZ_SECS:-20} s a target"
   ./fuzz/smoke.sh
 }
 
 cost() {
   step "instruction counts"
-  ./benches/callgrind.sh
+  cargo bench --no-default-features --bench instructions
 }
 
 all=(format lint doc test step loom mutants fuzz cost)

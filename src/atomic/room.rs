@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::robust::{Owned, Patience, Rest, RobustLock, SLICE, Seat, Slices, TURN, each_live, me};
+use crate::robust::{Owned, Patience, Rest, RobustLock, SLICE, Seat, Slices, TURN, arm, disarm, each_live, me};
 use crate::shm::{Key, Place, shared};
 use crate::sync::{AtomicU64, Ordering, futex};
 
@@ -11,7 +11,7 @@ shared! {
         pub(super) value: AtomicU64,
         /// [`Permits`].
         permits: AtomicU64,
-        /// Notifications counted in steps of [`TURN`]; the lowest bit: somebody may be asleep.
+        /// Notifications: a word of turns, see [`arm`].
         watch: AtomicU64,
         door: RobustLock,
     }
@@ -221,9 +221,8 @@ impl Cell {
             if patience.check().is_err() {
                 return false;
             }
-            // AcqRel: pairs with the same in `notify`. If that comes first, this reads it and the value read next is the new one; if it
-            // comes second, it sees the bit.
-            let armed = self.watch.fetch_or(1, Ordering::AcqRel) | 1;
+            // Pairs with `notify`. If that comes first, this reads it and the value read next is the new one; if it comes second, it sees the bit.
+            let armed = arm(&self.watch);
             // Acquire: as above.
             if !still(self.value.load(Ordering::Acquire)) {
                 return true;
@@ -240,10 +239,7 @@ impl Cell {
         }
         let woken = futex::wake(&self.watch, u32::try_from(n).unwrap_or(u32::MAX));
         if woken == 0 && n > 0 {
-            // Nobody was there: the bit was left by one who has gone. If somebody has set it anew or counted since, this fails. Relaxed:
-            // nothing is published.
-            let now = before.wrapping_add(TURN);
-            let _ = self.watch.compare_exchange(now, now & !1, Ordering::Relaxed, Ordering::Relaxed);
+            disarm(&self.watch, before);
         }
         woken
     }
@@ -278,8 +274,13 @@ impl<'a> Inside<'a> {
     /// Grants at most `n` permits to sleepers that have none, or makes 0 a 1 when nobody sleeps.
     fn grant(&self, width: Width, n: u32) -> u32 {
         let now = self.cell.permits();
-        let sleepers = self.sleepers(n.saturating_add(now.count()), |_| true);
-        let granted = n.min(sleepers.saturating_sub(now.count()));
+        // Those who slept when a permit was granted have a claim to it; what is left beyond that was granted to the dead, and is nobody's.
+        let claimed = match now.count() {
+            0 => 0,
+            count => self.sleepers(count, |registered| registered != now.epoch()),
+        };
+        let sleepers = self.sleepers(n.saturating_add(claimed), |_| true);
+        let granted = n.min(sleepers.saturating_sub(claimed));
         if granted > 0 {
             self.cell.change(|now| Some(now.granted(granted)));
         } else if n > 0 && sleepers == 0 && now.count() == 0 {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::robust::{
-    Claim, MAX_HELD, Owned, Patience, Rest, RobustLock, Seat, Slices, TURN, each_live, me, prepare, seated,
+    Claim, MAX_HELD, Owned, Patience, Rest, RobustLock, Seat, Slices, TURN, arm, disarm, each_live, me, prepare, seated,
 };
 use crate::shm::{Key, Kind, Pad, Place, Region, place_in_common, shared};
 use crate::sync::{AtomicU64, Ordering, futex, owned};
@@ -242,9 +242,7 @@ impl Semaphore {
     fn wake_one(&self, turn: u64) {
         let shared = &self.place;
         if turn & 1 == 1 && futex::wake(&shared.turn, 1) == 0 {
-            // Nobody slept: the bit was left by one who has gone. Fails if anything moved since. Relaxed: publishes nothing.
-            let now = turn.wrapping_add(TURN);
-            let _ = shared.turn.compare_exchange(now, now & !1, Ordering::Relaxed, Ordering::Relaxed);
+            disarm(&shared.turn, turn);
         }
     }
 
@@ -258,7 +256,12 @@ impl Semaphore {
         loop {
             let armed = {
                 let _inside = self.enter(patience)?;
+                let mut armed = 0;
                 if owned(&shared.free) == 0 {
+                    if !matches!(patience, Patience::None) {
+                        // Before the count: a burial that comes too late to be counted moves the turn on, or finds the bit.
+                        armed = arm(&shared.turn);
+                    }
                     self.recount(closely);
                 }
                 if owned(&shared.free) > 0 {
@@ -267,8 +270,7 @@ impl Semaphore {
                 if matches!(patience, Patience::None) {
                     return Ok(false);
                 }
-                // Under the door, so after the last release; the next one moves the turn on, or finds the bit. AcqRel: pairs with `release`.
-                shared.turn.fetch_or(1, Ordering::AcqRel) | 1
+                armed
             };
             patience.check()?;
             seat.lie_down(self.key, 0);

@@ -64,7 +64,7 @@ pub(super) fn bury(slot: &Slot, tag: Tag, state: State) {
             // Its reading is over and its permits are back, since its slot is not live: whoever waits has to count again. The word
             // is moved on, so that one who has just counted does not fall asleep over it. Release: pairs with that one's load.
             Claim::Read | Claim::Permit => {
-                cell.fetch_add(super::TURN, Ordering::Release);
+                cell.fetch_add(super::rest::TURN, Ordering::Release);
                 futex::wake(cell, u32::MAX);
             }
             // It may have been woken in the place of another.

@@ -48,9 +48,6 @@
 
 #![forbid(unsafe_code)]
 
-/// One step of a word on which sleepers wait: its lowest bit says that somebody may be asleep, the rest counts.
-pub(crate) const TURN: u64 = 2;
-
 mod burial;
 mod ledger;
 mod lock;
@@ -65,4 +62,4 @@ pub(crate) use lock::{Owned, RobustLock};
 pub(crate) use participant::{MAX_PARTICIPANTS, Seat, each_live, me, prepare, seated, slots_in_use};
 #[doc(hidden)]
 pub use participant::{census, leave, sit};
-pub(crate) use rest::{Patience, Rest, SLICE, Slices};
+pub(crate) use rest::{Patience, Rest, SLICE, Slices, TURN, arm, disarm};

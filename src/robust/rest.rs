@@ -1,8 +1,20 @@
 //! Sleeping with a bound: how long a caller is willing to wait, and how long anybody sleeps in one go.
+//!
+//! # Words of turns
+//! ```text
+//!  63              32   31           1      0
+//! ┌──────────────────┬────────────────┬───────────┐
+//! │ armed            │ turn           │ sleepers  │
+//! └──────────────────┴────────────────┴───────────┘
+//!                     └── what sleepers watch ────┘
+//! ```
+//! Who wants to sleep arms the word ([`arm`]), looks whether there is need to, and sleeps on the word as armed. Who has changed what it
+//! looked for moves the turn on, and wakes if the bit is set. The bit is cleared by who finds nobody asleep ([`disarm`]); the race one
+//! would fear: somebody arms meanwhile, the bit was set already, and it is taken from under the sleeper. Therefore arming counts.
 
 use std::time::Duration;
 
-use crate::sync::{AtomicU64, Nap, clock, futex};
+use crate::sync::{AtomicU64, Nap, Ordering, clock, futex};
 use crate::{Error, Result};
 
 /// The longest sleep in one go, in nanoseconds: after 20 ms a sleeper looks whether the one it waits for is still alive.
@@ -34,6 +46,34 @@ impl Patience {
             Patience::Until { .. } | Patience::Endless => Ok(()),
         }
     }
+}
+
+/// One step of the turn.
+pub(crate) const TURN: u64 = 2;
+
+const ARMED: u64 = 1 << 32;
+
+/// Says in a word of turns that somebody may be asleep; the word to sleep on.
+pub(crate) fn arm(word: &AtomicU64) -> u64 {
+    // Relaxed: the exchange decides.
+    let mut seen = word.load(Ordering::Relaxed);
+    loop {
+        let armed = seen.wrapping_add(ARMED) | 1;
+        // AcqRel: pairs with the same in whoever moves the turn on. If that came first, what it did is seen by the look that follows; if it
+        // comes second, it sees the bit.
+        match word.compare_exchange(seen, armed, Ordering::AcqRel, Ordering::Relaxed) {
+            Ok(_) => return armed,
+            Err(now) => seen = now,
+        }
+    }
+}
+
+/// Clears the bit for one who has moved the turn on from `before`, and found nobody to wake: the bit was left by one who has gone. Fails if
+/// anybody has armed since, or moved.
+pub(crate) fn disarm(word: &AtomicU64, before: u64) {
+    let now = before.wrapping_add(TURN);
+    // Relaxed: nothing is published.
+    let _ = word.compare_exchange(now, now & !1, Ordering::Relaxed, Ordering::Relaxed);
 }
 
 /// How a sleep ended.

@@ -2,7 +2,7 @@
 //!
 //! A modelled thread stands for a process. A *mortal* one ([`world::mortal`]) stops for ever at its k-th operation: from then on nothing that it
 //! does has an effect, not even what its destructors do. The others learn of it as they would from the kernel: they may ask whether it
-//! is dead, and every sleeper's slice ends once after each death. Without a death a slice never ends, so a lost wake-up is a deadlock,
+//! is dead, and after each death a slice of every sleeper ends, once on each word. Without a death a slice never ends, so a lost wake-up is a deadlock,
 //! which loom reports.
 //!
 //! # What orders what
@@ -121,13 +121,16 @@ pub(crate) mod futex {
     use super::{AtomicU64, newest, world};
     use crate::sys::futex::Nap;
 
-    pub(crate) fn wait(word: &AtomicU64, seen: u32, _deadline: Option<u64>) -> Nap {
+    pub(crate) fn wait(word: &AtomicU64, seen: u32, deadline: Option<u64>) -> Nap {
         // Between the look and the sleep nobody else runs: looking is the only operation here.
         if !world::step() {
             return Nap::Woken;
         }
         if newest(&word.cell) as u32 != seen {
             return Nap::Changed;
+        }
+        if deadline.is_some_and(|deadline| deadline <= super::clock::now()) {
+            return Nap::TimedOut;
         }
         word.done("sleep", seen);
         word.done("awake", world::sleep(std::ptr::from_ref(word).addr()))
@@ -210,8 +213,8 @@ pub mod world {
         /// Operations left to this thread.
         static LIFE: Cell<u32> = Cell::new(FOR_EVER);
         static AFTER_WAKING: Cell<Option<u32>> = Cell::new(None);
-        /// How many deaths this thread's slices have ended for.
-        static TOLD: Cell<usize> = Cell::new(0);
+        /// By word: how many deaths this thread's slices have ended for.
+        static TOLD: RefCell<Vec<(usize, usize)>> = RefCell::new(Vec::new());
     }
 
     const FOR_EVER: u32 = u32::MAX;
@@ -368,6 +371,18 @@ pub mod world {
         mortal && step() && GRAVES[id as usize].load(Ordering::Acquire) == 1
     }
 
+    /// Whether somebody has died since the last slice of this thread on this word.
+    fn is_news(word: usize, deaths: usize) -> bool {
+        TOLD.with(|told| {
+            let mut told = told.borrow_mut();
+            let before = told.iter().filter(|(at, _)| *at == word).map(|(_, deaths)| *deaths).max().unwrap_or(0);
+            if deaths > before {
+                told.push((word, deaths));
+            }
+            deaths > before
+        })
+    }
+
     pub(super) fn sleep(word: usize) -> Nap {
         let ticket = {
             let mut kernel = kernel();
@@ -387,13 +402,15 @@ pub mod world {
                 }
                 return Nap::Woken;
             }
-            // Once for each death.
-            if !kernel.endless && TOLD.with(|told| told.replace(deaths)) != deaths {
+            if !kernel.endless && is_news(word, deaths) {
                 kernel.sleepers.remove(at);
                 let mortals = kernel.mortals.clone();
                 drop(kernel);
-                // From now on this thread sees who is dead; a slice that ended for nothing would not end again.
-                mortals.iter().for_each(|id| _ = super::newest(&GRAVES[*id as usize]));
+                // A slice is an eternity: from now on this thread sees who is dead, and what they did. A slice that ended for nothing would not
+                // end again.
+                for id in mortals {
+                    let _ = GRAVES[id as usize].compare_exchange(1, 1, Ordering::Acquire, Ordering::Acquire);
+                }
                 return Nap::TimedOut;
             }
             drop(kernel);

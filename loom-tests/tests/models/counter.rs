@@ -2,7 +2,7 @@
 
 use commons::harness::leave;
 use commons::{Counter, recover};
-use loom_tests::{Stage, duet};
+use loom_tests::{Stage, crowd, duet};
 
 #[test]
 fn nothing_is_lost_when_a_stripe_is_handed_on() {
@@ -25,7 +25,7 @@ fn nothing_is_lost_when_a_stripe_is_handed_on() {
 
 #[test]
 fn a_stripe_of_the_dead_is_handed_on() {
-    duet("counter, one dies").each_death(|life, tally| {
+    crowd("counter, one dies").each_death(|life, tally| {
         let n = Counter::new().unwrap();
         let mut stage = Stage::default();
         let its_n = n.clone();

@@ -89,7 +89,7 @@ fn those_who_only_try() {
 
 #[test]
 fn a_reader_dies() {
-    duet("rwlock, the reader dies").each_death(|life, _| {
+    crowd("rwlock, the reader dies").each_death(|life, _| {
         let (lock, data) = (RwLock::new().unwrap(), Data::default());
         let mut stage = Stage::default();
         let (its_lock, its_data) = (lock.clone(), data.clone());
@@ -115,7 +115,7 @@ fn a_reader_dies() {
 /// No slices: burial alone must wake the writer.
 #[test]
 fn a_reader_dies_and_the_manager_wakes_the_writer() {
-    duet("rwlock, the reader dies, manager").each_death(|life, _| {
+    crowd("rwlock, the reader dies, manager").each_death(|life, _| {
         let lock = RwLock::new().unwrap();
         let mut stage = Stage::default();
         world::endless_slices();
@@ -136,7 +136,7 @@ fn a_reader_dies_and_the_manager_wakes_the_writer() {
 
 #[test]
 fn a_writer_dies() {
-    let tally = duet("rwlock, the writer dies").each_death(|life, tally| {
+    let tally = crowd("rwlock, the writer dies").each_death(|life, tally| {
         let (lock, data, inside) = (RwLock::new().unwrap(), Data::default(), Rc::new(Cell::new(false)));
         let mut stage = Stage::default();
         let (its_lock, its_data, its_inside) = (lock.clone(), data.clone(), inside.clone());
