@@ -41,9 +41,9 @@ fn registry() -> Result<&'static Registry> {
         head: Place::only(root, Kind::Participants)?,
         slots: Row::only(root, Kind::Participants, MAX_PARTICIPANTS + 1)?,
     };
-    fork::install_hooks(forget_seat);
+    fork::run_in_children(forget_seat);
     // Another thread may have been faster; its places are the same.
-    let _ = REGISTRY.set(made);
+    fork::set_once(&REGISTRY, made);
     Ok(REGISTRY.get().unwrap_or_else(|| unreachable!("set just above, by this thread or another")))
 }
 

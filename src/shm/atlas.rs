@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use super::region::{Inner, Region};
 use crate::Result;
 use crate::sync::{AtomicU64, process_static};
-use crate::sys::fork::gated;
+use crate::sys::fork::{gated, set_once};
 
 /// A cell of some region: 24 bits of region id, 32 bits of offset in words. Zero names nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +65,7 @@ pub(crate) fn root() -> Result<&'static Region> {
     }
     let made = Region::with_id(1, "root", ROOT_BYTES)?;
     // Another thread may have been faster; then ours goes, before anybody saw it.
-    let _ = ROOT.set(made);
+    set_once(&ROOT, made);
     Ok(ROOT.get().unwrap_or_else(|| unreachable!("set just above, by this thread or another")))
 }
 

@@ -2,7 +2,6 @@
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)]
 
-use std::sync::OnceLock;
 use std::sync::atomic::{self, Ordering};
 
 pub(crate) use crate::sys::{clock, identity};
@@ -16,8 +15,16 @@ const SPINS: u32 = 500;
 
 /// How often to look before sleeping: not at all on a single core, where the owner cannot run meanwhile.
 pub(crate) fn spins() -> u32 {
-    static BUDGET: OnceLock<u32> = OnceLock::new();
-    *BUDGET.get_or_init(|| if std::thread::available_parallelism().is_ok_and(|n| n.get() > 1) { SPINS } else { 0 })
+    // The number and one more; 0 while it is not known. No OnceLock: a fork in the middle of its initialiser would leave a child that waits
+    // for ever. Two threads that find out at once find the same. Relaxed: nothing is published.
+    static BUDGET: atomic::AtomicU32 = atomic::AtomicU32::new(0);
+    if let Some(known) = BUDGET.load(Ordering::Relaxed).checked_sub(1) {
+        return known;
+    }
+    let several = std::thread::available_parallelism().is_ok_and(|n| n.get() > 1);
+    let budget = if several { SPINS } else { 0 };
+    BUDGET.store(budget + 1, Ordering::Relaxed);
+    budget
 }
 
 #[inline(always)]

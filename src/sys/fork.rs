@@ -2,19 +2,19 @@
 //!
 //! After a fork the child has one thread: the copy of the one that forked. Whatever another thread was in the middle of
 //! stays in the middle for ever, so [`fork_and_run`] refuses to fork a process that has more than one. Code that is not
-//! ours may fork all the same; for that there are hooks (`pthread_atfork`): the gate, a mutex that is held across every
-//! fork so that no process-local table is ever copied half written, and one function that the child runs first.
+//! ours may fork all the same; for that there are hooks (`pthread_atfork`), there from the start: the gate, a mutex that is held
+//! across every fork so that no process-local table is ever copied half written, and one function that the child runs first.
+//! Whatever a process sets up once is therefore set inside the gate ([`set_once`]); nothing waits for an initialiser.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 #[cfg(feature = "server")]
 use rustix::process::Pid;
 
 use crate::{Error, Result};
 
-static HOOKS: Once = Once::new();
 static IN_CHILD: OnceLock<fn()> = OnceLock::new();
 static GATE: Mutex<()> = Mutex::new(());
 static SEALED: AtomicBool = AtomicBool::new(false);
@@ -46,15 +46,29 @@ extern "C" fn after_in_child() {
     }
 }
 
-/// Has `in_child` run first thing in every process forked from now on, and the gate held across every fork. Only the first
-/// call counts: there is one such function in the crate.
-pub(crate) fn install_hooks(in_child: fn()) {
-    HOOKS.call_once(|| {
-        let _ = IN_CHILD.set(in_child);
-        // SAFETY: the three functions are `extern "C"`, take nothing and never unwind: they lock a mutex, set thread-locals
-        // and a number. The call itself only fails for want of memory, when the fork that follows fails as well.
-        unsafe { libc::pthread_atfork(Some(before), Some(after_in_parent), Some(after_in_child)) };
-    });
+/// Hangs the hooks in when the program is loaded, before `main` and before there is a second thread. Later would be too late: a fork
+/// by another thread in the middle of doing it "once" leaves a child in which it is for ever being done.
+extern "C" fn hang_in() {
+    // SAFETY: the three functions are `extern "C"`, take nothing and never unwind: they lock a mutex, set thread-locals
+    // and a number. The call itself only fails for want of memory, when the fork that follows fails as well.
+    unsafe { libc::pthread_atfork(Some(before), Some(after_in_parent), Some(after_in_child)) };
+}
+
+// SAFETY: the section holds addresses of functions that the loader calls once, with arguments that `hang_in` does not look at.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static AT_LOAD: extern "C" fn() = hang_in;
+
+/// Has `in_child` run first thing in every process forked from now on. Only the first call counts: there is one such function in the crate.
+pub(crate) fn run_in_children(in_child: fn()) {
+    set_once(&IN_CHILD, in_child);
+}
+
+/// Sets it if nobody did yet, and never in the middle of a fork, which would leave the child with one that is for ever being set.
+pub(crate) fn set_once<T>(cell: &OnceLock<T>, value: T) {
+    let unused = gated(|| cell.set(value));
+    // Only now, for what is dropped may need the gate itself.
+    drop(unused);
 }
 
 /// Runs `f` so that no fork of this process falls into the middle of it. Not to be nested.
