@@ -160,7 +160,7 @@ fn six_processes_that_die_and_stop_at_random() {
     let baseline = commons::harness::census();
     let mut dice = Dice::new(seed);
     let mut workers: Vec<Child> = (0..WORKERS).map(|i| world.spawn(i, dice.roll(1 << 40))).collect();
-    let (mut kills, mut stops) = (0, 0);
+    let (mut kills, mut stops, mut dead) = (0, 0, Vec::new());
     let end = Instant::now() + Duration::from_secs(seconds);
     while Instant::now() < end {
         std::thread::sleep(Duration::from_micros(dice.roll(8_000)));
@@ -182,10 +182,12 @@ fn six_processes_that_die_and_stop_at_random() {
                 workers[i].stop();
                 std::thread::sleep(Duration::from_micros(dice.roll(3_000)));
                 kills += 1;
+                dead.push(workers[i].pid());
                 replace(&world, &mut workers, i, &mut dice);
             }
             _ => {
                 kills += 1;
+                dead.push(workers[i].pid());
                 replace(&world, &mut workers, i, &mut dice);
             }
         }
@@ -207,6 +209,8 @@ fn six_processes_that_die_and_stop_at_random() {
     }
     drop(workers);
     judge(&world, kills);
+    // Of those who were only reaped, some still have their slots, for nobody had a use for them.
+    dead.iter().for_each(|pid| drop(recover(*pid)));
     until("all slots are free again", || commons::harness::census() <= baseline + 1);
     let steps: i64 = world.done.iter().map(|done| done.steps.get()).sum();
     note(&format!("{steps} steps, {kills} kills, {stops} stops"));

@@ -6,6 +6,7 @@
 //! | imports point down; floor-4 siblings do not import each other | every `crate::…` and `super::…` path |
 //! | `unsafe` | only in `sys/` and `shm/`; folders of floors above 2, and 1, forbid it at the head of their `mod.rs` |
 //! | `cfg(commons_loom)` | only in `sync/mod.rs` |
+//! | nothing waits for a one-time initialiser, which a fork would copy half done | every file but `sync/model.rs` |
 //! | raw atomics | only in `sys/` and `sync/` |
 //! | at most 400 lines; a `mod.rs` opens with an essay of 10; no printing but in `bin/` | every file |
 //!
@@ -113,6 +114,12 @@ fn one_door(path: &str, code: &str) -> Vec<String> {
         if raw && !["sys", "sync"].contains(&room(path)) {
             wrong.push(format!("{path}:{number}: atomics that do not come through the door"));
         }
+        let waits = ["get_or_init", "call_once", "LazyLock"].iter().any(|wait| squeezed.contains(wait));
+        if waits && path != "sync/model.rs" {
+            wrong.push(format!(
+                "{path}:{number}: waits for an initialiser, for ever in a child forked in the middle of it"
+            ));
+        }
         let prints = ["println!", "eprintln!", "print!", "eprint!", "dbg!"];
         if prints.iter().any(|print| squeezed.contains(print)) && room(path) != "bin" {
             wrong.push(format!("{path}:{number}: prints"));
@@ -212,6 +219,7 @@ fn it_sees_other_doors() {
     red("shm/region.rs", "#[cfg(not(commons_loom))] fn f() {}", "outside sync/mod.rs");
     red("robust/lock.rs", "use std::sync::atomic::AtomicU64;", "through the door");
     red("robust/lock.rs", "use core :: sync :: atomic :: fence;", "through the door");
+    red("shm/atlas.rs", "fn f() { ROOT.get_or_init(make); }", "waits for an initialiser");
     red("server/mod.rs", "fn f() { println!(\"x\"); }", "prints");
     red("robust/lock.rs", &"\n".repeat(401), "at most 400");
     red("lock/mod.rs", "//! Short.\n#![forbid(unsafe_code)]", "lines of essay");
