@@ -110,11 +110,15 @@ fn the_manager_wakes_those_who_wait_for_the_dead() {
             world::perish();
         });
         let its_seats = seats.clone();
-        let other = stage.seated(move || its_seats.acquire().unwrap());
+        let other = stage.seated(move || {
+            its_seats.acquire().unwrap();
+            its_seats.release().unwrap();
+        });
         stage.begin();
         assert!(mortal.join().is_none() || unreachable!());
         recover(mortal.id).unwrap();
         other.join();
+        assert!(seats.try_acquire().unwrap(), "a permit is lost");
         assert!(!seats.try_acquire().unwrap(), "a permit too many");
     });
 }

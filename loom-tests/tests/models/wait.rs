@@ -45,39 +45,34 @@ fn each_sleeper_is_granted_its_own() {
 }
 
 #[test]
-fn two_wakers_wake_two() {
-    crowd("wait, 2 asleep, 2 wakers").all(|_| {
+fn two_wake_ups_wake_two() {
+    crowd("wait, 2 asleep, wakeup(1) twice").all(|_| {
         let n = Atomic::new(0).unwrap();
         let mut stage = Stage::default();
         let sleepers = [(); 2].map(|()| {
             let n = n.clone();
             stage.asleep(move || n.wait(None))
         });
-        let its_n = n.clone();
-        let waker = stage.seated(move || its_n.wakeup(1));
         stage.begin();
         assert_eq!(n.wakeup(1), 1, "there are two asleep");
-        assert_eq!(waker.join(), 1);
+        assert_eq!(n.wakeup(1), 1, "and one without a permit");
         sleepers.iter().for_each(|part| assert!(part.join()));
         assert_eq!(n.get(), 0);
     });
 }
 
+/// The permit is granted, the sleeper is on its way: who comes now gets nothing.
 #[test]
 fn a_newcomer_cannot_steal() {
-    crowd("wait, a newcomer").all(|_| {
+    duet("wait, a newcomer").all(|_| {
         let n = Atomic::new(0).unwrap();
         let mut stage = Stage::default();
         let its_n = n.clone();
         let sleeper = stage.asleep(move || its_n.wait(None));
-        let its_n = n.clone();
-        let waker = stage.seated(move || its_n.wakeup(1));
-        let its_n = n.clone();
-        let newcomer = stage.seated(move || its_n.wait(Some(Duration::ZERO)));
         stage.begin();
+        assert_eq!(n.wakeup(1), 1);
+        assert!(!n.wait(Some(Duration::ZERO)), "the permit was another's");
         assert!(sleeper.join());
-        assert_eq!(waker.join(), 1);
-        assert!(!newcomer.join(), "the permit was another's");
         assert_eq!(n.get(), 0);
     });
 }

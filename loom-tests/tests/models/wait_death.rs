@@ -2,12 +2,12 @@
 
 use commons::harness::world;
 use commons::{Atomic, recover};
-use loom_tests::{Stage, crowd, duet};
+use loom_tests::{Stage, crowd};
 
 /// Two sleep and two permits are granted; one of the two dies anywhere, on the way to sleep or awake again.
 #[test]
 fn a_sleeper_dies_and_the_other_does_not_notice() {
-    duet("wait, a sleeper dies").each_death(|life, _| {
+    crowd("wait, a sleeper dies").each_death(|life, _| {
         let n = Atomic::new(0).unwrap();
         let mut stage = Stage::default();
         let its_n = n.clone();
@@ -29,7 +29,7 @@ const UNTIL_GRANTED: u32 = 8;
 #[test]
 fn the_permit_of_a_dead_sleeper_goes_on() {
     for delay in 0..UNTIL_GRANTED {
-        duet("wait, the permit of the dead").all(move |_| {
+        crowd("wait, the permit of the dead").all(move |_| {
             let n = Atomic::new(0).unwrap();
             let mut stage = Stage::default();
             let its_n = n.clone();
@@ -51,7 +51,7 @@ fn the_permit_of_a_dead_sleeper_goes_on() {
 #[test]
 fn the_permit_of_the_dead_is_for_the_next() {
     for delay in 0..UNTIL_GRANTED {
-        duet("wait, the permit of the dead, next").all(move |_| {
+        crowd("wait, the permit of the dead, next").all(move |_| {
             let n = Atomic::new(0).unwrap();
             let mut stage = Stage::default();
             let its_n = n.clone();
@@ -71,7 +71,7 @@ fn the_permit_of_the_dead_is_for_the_next() {
 
 #[test]
 fn a_waker_dies() {
-    duet("wait, the waker dies").each_death(|life, _| {
+    crowd("wait, the waker dies").each_death(|life, _| {
         let n = Atomic::new(0).unwrap();
         let mut stage = Stage::default();
         let its_n = n.clone();
