@@ -54,7 +54,13 @@ const ENGINES: [Engine; 2] = [
         mutants: step::MUTANTS,
         folder: ".",
         build: &[
-            "test", "--release", "--no-default-features", "--test", "step", "--no-run", "--message-format=json-render-diagnostics",
+            "test",
+            "--release",
+            "--no-default-features",
+            "--test",
+            "step",
+            "--no-run",
+            "--message-format=json-render-diagnostics",
         ],
         // The tracer pins itself and its child to one core.
         at_once: 1,
@@ -82,9 +88,13 @@ fn main() -> ExitCode {
 
 /// Runs the chosen mutants (all, when none is named); how many failed to be caught, or how many tests fail without any.
 fn run(engine: &Engine, names: &[String]) -> Result<usize, String> {
-    let chosen: Vec<(usize, &Mutant)> = (1..).zip(engine.mutants).filter(|(_, m)| names.is_empty() || names.iter().any(|n| n == m.name)).collect();
+    let chosen: Vec<(usize, &Mutant)> =
+        (1..).zip(engine.mutants).filter(|(_, m)| names.is_empty() || names.iter().any(|n| n == m.name)).collect();
     if chosen.is_empty() {
-        return Err(format!("no such mutant; there are {}", engine.mutants.iter().map(|m| m.name).collect::<Vec<_>>().join(", ")));
+        return Err(format!(
+            "no such mutant; there are {}",
+            engine.mutants.iter().map(|m| m.name).collect::<Vec<_>>().join(", ")
+        ));
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("no parent folder")?;
     let copy = root.join("target/mutants").join(engine.name);
@@ -131,8 +141,10 @@ fn build(engine: &Engine, copy: &Path) -> Result<Vec<PathBuf>, String> {
         return Err("the copy with the mutants does not build".into());
     }
     let text = String::from_utf8_lossy(&output.stdout);
-    let found: Vec<PathBuf> =
-        text.lines().filter_map(|line| line.split_once("\"executable\":\"")?.1.split_once('"').map(|(path, _)| path.into())).collect();
+    let found: Vec<PathBuf> = text
+        .lines()
+        .filter_map(|line| line.split_once("\"executable\":\"")?.1.split_once('"').map(|(path, _)| path.into()))
+        .collect();
     if found.is_empty() { Err("the build made no test".into()) } else { Ok(found) }
 }
 
@@ -159,8 +171,14 @@ fn all(engine: &Engine, copy: &Path, executables: &[PathBuf], jobs: &[(usize, Ve
 fn red(copy: &Path, executables: &[PathBuf], mutant: usize, test: &str) -> Option<String> {
     let mut ran = false;
     for executable in executables {
-        let listed = Command::new(executable).args(["--list", "--format", "terse"]).env("COMMONS_MUTANT", "0").current_dir(copy).output();
-        let knows = listed.is_ok_and(|out| String::from_utf8_lossy(&out.stdout).lines().any(|line| line.strip_suffix(": test") == Some(test)));
+        let listed = Command::new(executable)
+            .args(["--list", "--format", "terse"])
+            .env("COMMONS_MUTANT", "0")
+            .current_dir(copy)
+            .output();
+        let knows = listed.is_ok_and(|out| {
+            String::from_utf8_lossy(&out.stdout).lines().any(|line| line.strip_suffix(": test") == Some(test))
+        });
         if !knows {
             continue;
         }

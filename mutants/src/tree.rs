@@ -7,7 +7,8 @@ use std::path::Path;
 use crate::Mutant;
 
 /// What the copy needs, from the root.
-const PARTS: [&str; 8] = ["Cargo.toml", "Cargo.lock", "rustfmt.toml", "src", "tests", "benches", "examples", "loom-tests"];
+const PARTS: [&str; 8] =
+    ["Cargo.toml", "Cargo.lock", "rustfmt.toml", "src", "tests", "benches", "examples", "loom-tests"];
 
 /// Appended to the door of the copy.
 const SWITCH: &str = r#"
@@ -30,7 +31,10 @@ pub fn plant(root: &Path, copy: &Path, mutants: &[Mutant]) -> Result<(), String>
     for ((file, find), replacements) in sites {
         let original = fs::read_to_string(root.join(file)).map_err(|e| format!("{file}: {e}"))?;
         if original.matches(find).count() != 1 {
-            return Err(format!("{file}: {} places, not one, read {find:?}: the source has moved on, its mutant has not", original.matches(find).count()));
+            return Err(format!(
+                "{file}: {} places, not one, read {find:?}: the source has moved on, its mutant has not",
+                original.matches(find).count()
+            ));
         }
         let text = changed.entry(file).or_insert(original);
         if text.matches(find).count() != 1 {
