@@ -85,7 +85,7 @@ impl RobustLock {
         loop {
             // Acquire: pairs with the Release of the owner's exchange. Who sees the word name an owner must see that owner's slot live: it was
             // claimed before, and an older state of it would pass for a death, and a living owner be robbed.
-            let seen = LockWord(self.word.load(Ordering::Acquire));
+            let seen = self.load();
             let Some(owner) = seen.owner() else {
                 // Who slept cannot know whether others still do, and so lets the next release wake one more.
                 let taken = seen.taken_by(seat.tag());
@@ -158,7 +158,7 @@ impl RobustLock {
 
     /// Whether somebody owns it, or died owning it and nobody has taken it since.
     pub(crate) fn load(&self) -> LockWord {
-        // Acquire: pairs with the Release in `release`.
+        // Acquire: pairs with the Release in `release` and in `exchange`.
         LockWord(self.word.load(Ordering::Acquire))
     }
 }
