@@ -68,7 +68,7 @@ const ENGINES: [Engine; 2] = [
 ];
 
 /// No single test takes longer than a fraction of this; a mutant that makes one hang is caught by the clock.
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_secs(120);
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();

@@ -53,6 +53,7 @@ pub fn plant(root: &Path, copy: &Path, mutants: &[Mutant]) -> Result<(), String>
         None => fs::read_to_string(root.join(door)).map_err(|e| format!("{door}: {e}"))?,
     };
     changed.insert(door, text + SWITCH);
+    fs::create_dir_all(copy).map_err(|e| format!("{}: {e}", copy.display()))?;
     for part in PARTS {
         mirror(root, copy, Path::new(part), &changed)?;
     }
