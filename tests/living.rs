@@ -32,6 +32,7 @@ fn a_stopped_owner_is_never_robbed() {
         seat.release().unwrap();
     });
     until("all is held", || held.get() == 1);
+    owner.until_asleep();
     owner.stop();
     let patient = [
         in_child(|| {
