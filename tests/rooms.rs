@@ -236,3 +236,24 @@ fn a_newcomer_does_not_rob_a_stopped_sleeper() {
     first.cont();
     first.join();
 }
+
+/// A permit that was granted to one who died is no claim of the living: a new sleeper is counted and granted its own.
+#[test]
+fn a_permit_of_the_dead_is_not_held_against_the_living() {
+    let n = Atomic::new(0).unwrap();
+    let sleeper = |n: &Atomic| {
+        let n = n.clone();
+        in_child(move || assert!(n.wait(Some(LONG))))
+    };
+    let first = sleeper(&n);
+    first.until_asleep();
+    first.stop();
+    assert_eq!(n.wakeup(1), 1);
+    assert_eq!(n.wakeup(1), 0, "its permit is granted already, and nobody else sleeps");
+    first.kill();
+    first.until_dead();
+    recover(first.pid()).unwrap();
+    // What was granted to the dead is there for the next.
+    sleeper(&n).join();
+    assert_eq!(n.get(), 0);
+}

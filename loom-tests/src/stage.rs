@@ -30,9 +30,9 @@ fn bound() -> usize {
     std::env::var("COMMONS_LOOM_BOUND").map_or(2, |bound| bound.parse().expect("COMMONS_LOOM_BOUND is a number"))
 }
 
-fn explore(meetings: bool, model: impl Fn() + Send + Sync + 'static) -> usize {
+fn explore(play: Play, model: impl Fn() + Send + Sync + 'static) -> usize {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(bound());
+    builder.preemption_bound = Some(bound() - play.fewer);
     builder.max_branches = 20_000;
     // Nothing is explored until `Stage::begin`.
     builder.expect_explicit_explore = true;
@@ -48,7 +48,7 @@ fn explore(meetings: bool, model: impl Fn() + Send + Sync + 'static) -> usize {
     });
     builder.check(move || {
         count.fetch_add(1, Ordering::Relaxed);
-        world::begin(meetings);
+        world::begin(play.meetings);
         model();
     });
     executions.load(Ordering::Relaxed)
@@ -59,24 +59,31 @@ fn explore(meetings: bool, model: impl Fn() + Send + Sync + 'static) -> usize {
 pub struct Play {
     name: &'static str,
     meetings: bool,
+    /// Preemptions fewer than the bound.
+    fewer: usize,
 }
 
 /// For two threads: no interleaving is forgotten.
 pub fn duet(name: &'static str) -> Play {
-    Play { name, meetings: true }
+    Play { name, meetings: true, fewer: 0 }
 }
 
 /// For more: without meetings, see the head of the crate's `sync/model.rs`.
 pub fn crowd(name: &'static str) -> Play {
-    Play { name, meetings: false }
+    Play { name, meetings: false, fewer: 0 }
 }
 
 impl Play {
+    /// With one preemption fewer: for a model that would take hours, and whose pairs are played in full elsewhere.
+    pub fn one_fewer(self) -> Play {
+        Play { fewer: 1, ..self }
+    }
+
     /// Plays `model` in every way.
     pub fn all(self, model: impl Fn(&Tally) + Send + Sync + 'static) -> Arc<Tally> {
         let start = Instant::now();
         let tally = Arc::new(Tally::default());
-        let executions = explore(self.meetings, {
+        let executions = explore(self, {
             let tally = tally.clone();
             move || model(&tally)
         });
@@ -91,7 +98,7 @@ impl Play {
         let (mut executions, mut life) = (0, 0);
         loop {
             let deaths = Arc::new(AtomicUsize::new(0));
-            executions += explore(self.meetings, {
+            executions += explore(self, {
                 let (model, tally, deaths) = (model.clone(), tally.clone(), deaths.clone());
                 move || {
                     model(life, &tally);

@@ -55,7 +55,7 @@ fn two_writers() {
 
 #[test]
 fn two_readers_and_a_writer() {
-    crowd("rwlock, 2 readers, 1 writer").all(|_| {
+    crowd("rwlock, 2 readers, 1 writer, one preemption fewer").one_fewer().all(|_| {
         let (lock, data) = (RwLock::new().unwrap(), Data::default());
         let mut stage = Stage::default();
         let writer = writer(&mut stage, &lock, &data);
