@@ -38,7 +38,7 @@ pub struct Death<'a> {
 }
 
 /// How long anybody may take to come by what a dead process held. The promise is 20 ms; the rest is for machines that are busy.
-pub const SOON: Duration = Duration::from_millis(1500);
+pub const SOON: Duration = Duration::from_millis(5000);
 
 const LOCK_WORDS: [(&str, usize); 7] = [
     ("lock", LOCK),
@@ -104,7 +104,7 @@ impl Death<'_> {
 
 /// In the checker process: the operation's own check, and what holds for all.
 pub fn judge(world: &World, check: fn(&World, &Death) -> Check, death: &Death) -> c_int {
-    alarm(5);
+    alarm(30);
     if death.mode == Mode::Waiter {
         world.sit_down();
     }

@@ -27,7 +27,7 @@ pub struct Pair {
 const WAITING: usize = 900;
 
 /// In such a time whoever waits for a living process that runs must get what it waits for.
-const BOUND: Duration = Duration::from_millis(1500);
+const BOUND: Duration = Duration::from_millis(5000);
 
 fn pair(
     name: &'static str,
@@ -164,7 +164,7 @@ fn schedule(
         }
     }
     let b = kit::fork(|| {
-        kit::alarm(5);
+        kit::alarm(30);
         control().report(INTRUDER, (pair.b)(&world));
         loop {
             // SAFETY: sleeps until a signal ends it.
@@ -193,7 +193,7 @@ fn schedule(
 fn examine(pair: &Pair, world: &World, bystander: &Bystander, a: u64, b: u64) -> Verdict {
     control().clear();
     let checker = kit::fork(|| {
-        kit::alarm(5);
+        kit::alarm(30);
         let verdict = (pair.check)(world, a, b).and_then(|()| bystander.intact());
         i32::from(verdict.map_err(|text| control().say(&text)).is_err())
     });
