@@ -25,14 +25,14 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "claim_without_new_generation",
-        file: "src/robust/participant.rs",
+        file: "src/robust/slot.rs",
         find: "self.generation().wrapping_add(1).max(1)",
         replace: "self.generation().max(1)",
         caught_by: &["read_holding_a_lock"],
     },
     Mutant {
         name: "who_ignores_generation",
-        file: "src/robust/participant.rs",
+        file: "src/robust/slot.rs",
         find: "if word >> 32 == generation { word & u64::from(u32::MAX) } else { 0 }",
         replace: "word & u64::from(u32::MAX)",
         caught_by: &["lock_used_slot"],
@@ -75,8 +75,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "lock_entry_after_exchange",
         file: "src/robust/lock.rs",
-        find: "let held = seat.note(Claim::Lock, key, 1);\n            let taken = seen.taken_by(seat.tag());\n            if self.exchange(seen, taken) {\n                return Ok(Some(Owned { tag: seat.tag(), taken, held, recovered: false }));\n            }\n            if let Some(held) = held {\n                seat.strike(held);\n            }",
-        replace: "let taken = seen.taken_by(seat.tag());\n            if self.exchange(seen, taken) {\n                let held = seat.note(Claim::Lock, key, 1);\n                return Ok(Some(Owned { tag: seat.tag(), taken, held, recovered: false }));\n            }",
+        find: "// Before the exchange, so that a death right after it finds the lock in the ledger.\n        let held = seat.note_at_once(Claim::Lock, key, 1)?;\n        let taken = seen.taken_by(seat.tag());\n        if !self.exchange(seen, taken) {\n            seat.strike(held);\n            return None;\n        }\n        Some(Owned { tag: seat.tag(), taken, held: Some(held), recovered: false })",
+        replace: "let taken = seen.taken_by(seat.tag());\n        if !self.exchange(seen, taken) {\n            return None;\n        }\n        let held = seat.note_at_once(Claim::Lock, key, 1)?;\n        Some(Owned { tag: seat.tag(), taken, held: Some(held), recovered: false })",
         caught_by: &["lock_uncontended"],
     },
     Mutant {
@@ -89,8 +89,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "stopped_owner_is_robbed",
         file: "src/robust/lock.rs",
-        find: "let _ = certainly_dead(owner, Look::Close);",
-        replace: "if !certainly_dead(owner, Look::Close) && self.exchange(asleep, asleep.taken_by(seat.tag())) { return Ok(Some((asleep.taken_by(seat.tag()), true))); }",
+        find: "known_dead(owner) || (std::mem::take(&mut closely) && certainly_dead(owner, Look::Close))",
+        replace: "known_dead(owner) || std::mem::take(&mut closely)",
         caught_by: &["lock_uncontended"],
     },
     Mutant {
@@ -180,8 +180,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "dead_reader_keeps_writers_out",
         file: "src/lock/rwlock.rs",
-        find: "other.holds(Claim::Read, self.drain_key).is_some() && (!closely || other.is_alive())",
-        replace: "other.holds(Claim::Read, self.drain_key).is_some()",
+        find: "reads && (!closely || other.is_alive())",
+        replace: "{ let _ = (closely, other); reads }",
         caught_by: &["read"],
     },
     Mutant {
@@ -222,8 +222,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "acquire_without_an_entry",
         file: "src/lock/semaphore.rs",
-        find: "seat.note(Claim::Permit, self.key, 1).ok_or(Error::TooManyHeld { max: MAX_HELD })?;",
-        replace: "",
+        find: "seat.note(Claim::Permit, self.key, 1).is_none()",
+        replace: "false",
         caught_by: &["acquire_first"],
     },
 ];

@@ -75,12 +75,13 @@ fn an_owner_dies_and_two_wait() {
     crowd("lock, owner dies, 2 wait").all(|_| {
         let (lock, data) = (Lock::new().unwrap(), Data::default());
         let mut stage = Stage::default();
-        let (its_lock, its_data) = (lock.clone(), data.clone());
-        let mortal = stage.asleep_mortal(u32::MAX, move || die_inside(&its_lock, &its_data));
         let waiters = [(); 2].map(|()| {
             let (lock, data) = (lock.clone(), data.clone());
             stage.seated(move || visit(&lock, &data))
         });
+        // Dead before the curtain rises, and when all have their slots: a claim would bury it.
+        let (its_lock, its_data) = (lock.clone(), data.clone());
+        let mortal = stage.asleep_mortal(u32::MAX, move || die_inside(&its_lock, &its_data));
         stage.begin();
         let told = waiters.map(|part| part.join());
         assert!(mortal.join().is_none());
@@ -95,12 +96,11 @@ fn a_rescuer_dies_too() {
     let tally = duet("lock, the rescuer dies too").each_death(|life, tally| {
         let (lock, data) = (Lock::new().unwrap(), Data::default());
         let mut stage = Stage::default();
-        let (its_lock, its_data) = (lock.clone(), data.clone());
-        // Dead before the curtain rises.
-        let first = stage.asleep_mortal(u32::MAX, move || die_inside(&its_lock, &its_data));
         let (rescuer, inside) = mortal_visit(&mut stage, life, &lock, &data);
         let (its_lock, its_data) = (lock.clone(), data.clone());
         let last = stage.seated(move || visit(&its_lock, &its_data));
+        let (its_lock, its_data) = (lock.clone(), data.clone());
+        let first = stage.asleep_mortal(u32::MAX, move || die_inside(&its_lock, &its_data));
         stage.begin();
         let recovered = last.join();
         let rescued = rescuer.join();
@@ -161,8 +161,6 @@ fn one_who_only_tries_takes_over() {
     crowd("lock, try_lock after a death").all(|_| {
         let (lock, data) = (Lock::new().unwrap(), Data::default());
         let mut stage = Stage::default();
-        let (its_lock, its_data) = (lock.clone(), data.clone());
-        let first = stage.asleep_mortal(u32::MAX, move || die_inside(&its_lock, &its_data));
         let tries = [(); 2].map(|()| {
             let (lock, data) = (lock.clone(), data.clone());
             stage.seated(move || {
@@ -174,6 +172,8 @@ fn one_who_only_tries_takes_over() {
                 Some(guard.recovered())
             })
         });
+        let (its_lock, its_data) = (lock.clone(), data.clone());
+        let first = stage.asleep_mortal(u32::MAX, move || die_inside(&its_lock, &its_data));
         stage.begin();
         assert!(first.join().is_none());
         let told = tries.map(|part| part.join() == Some(true));

@@ -78,12 +78,12 @@ fn three_bury_at_once() {
         let lock = Lock::new().unwrap();
         let mut stage = Stage::default();
         let its_lock = lock.clone();
+        let waiter = stage.seated(move || its_lock.lock().unwrap().recovered());
+        let its_lock = lock.clone();
         let mortal = stage.asleep_mortal(u32::MAX, move || {
             let _guard = its_lock.lock().unwrap();
             world::perish();
         });
-        let its_lock = lock.clone();
-        let waiter = stage.seated(move || its_lock.lock().unwrap().recovered());
         let newcomer = stage.standing(|| sit().unwrap());
         stage.begin();
         assert!(recover(mortal.id).unwrap() <= 1);

@@ -1,6 +1,6 @@
 //! `Atomic::wait` and `wakeup`, and sleepers and wakers that die.
 
-use commons::harness::world;
+use commons::harness::{sit, world};
 use commons::{Atomic, recover};
 use loom_tests::{Stage, crowd};
 
@@ -9,6 +9,7 @@ use loom_tests::{Stage, crowd};
 fn a_sleeper_dies_and_the_other_does_not_notice() {
     crowd("wait, a sleeper dies").each_death(|life, _| {
         let n = Atomic::new(0).unwrap();
+        sit().unwrap();
         let mut stage = Stage::default();
         let its_n = n.clone();
         let mortal = stage.asleep_mortal(life, move || its_n.wait(None));
@@ -31,6 +32,8 @@ fn the_permit_of_a_dead_sleeper_goes_on() {
     for delay in 0..UNTIL_GRANTED {
         crowd("wait, the permit of the dead").all(move |_| {
             let n = Atomic::new(0).unwrap();
+            // Now, or its claim of a slot would bury the dead.
+            sit().unwrap();
             let mut stage = Stage::default();
             let its_n = n.clone();
             let mortal = stage.asleep_mortal(u32::MAX, move || {
@@ -53,6 +56,8 @@ fn the_permit_of_the_dead_is_for_the_next() {
     for delay in 0..UNTIL_GRANTED {
         crowd("wait, the permit of the dead, next").all(move |_| {
             let n = Atomic::new(0).unwrap();
+            // Now, or its claim of a slot would bury the dead.
+            sit().unwrap();
             let mut stage = Stage::default();
             let its_n = n.clone();
             let mortal = stage.asleep_mortal(u32::MAX, move || {
