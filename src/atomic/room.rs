@@ -248,7 +248,7 @@ impl Cell {
 impl<'a> Inside<'a> {
     /// Enters; None when the time runs out, or when this thread has no slot and so cannot own a lock.
     fn enter(cell: &'a Place<Cell>, patience: Patience) -> Option<Inside<'a>> {
-        let door = cell.door.acquire(cell.key(cell.door.cell()), WHAT, patience).ok()??;
+        let door = cell.door.acquire(cell.key(cell.door.cell()), WHAT, patience).ok()?;
         // A door left by a dead owner needs no repair: each word behind it changes as a whole.
         Some(Inside { cell, key: cell.key(&cell.permits), door: Some(door) })
     }

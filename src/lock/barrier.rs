@@ -134,9 +134,7 @@ impl Barrier {
         } else {
             seat.lie_down(self.key, round as u32);
         }
-        if let Some(door) = door {
-            shared.door.release(door);
-        }
+        shared.door.release(door);
         if last {
             futex::wake(&shared.round, u32::MAX);
             return Ok(true);
@@ -159,7 +157,7 @@ impl Barrier {
         let seat = me()?;
         // Under the door, so that nobody counts one who is leaving. If its owner is stopped, the entry goes all the same: who has counted it
         // completes the round, and who has not waits for one more.
-        let door = self.place.door.acquire(self.door_key, WHAT, Patience::lasting(DOOR)).ok().flatten();
+        let door = self.place.door.acquire(self.door_key, WHAT, Patience::lasting(DOOR)).ok();
         // Acquire: as in `wait_within`.
         let complete = self.place.round.load(Ordering::Acquire) != round;
         seat.get_up();

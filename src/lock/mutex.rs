@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use crate::Result;
-use crate::robust::{Owned, Patience, RobustLock, prepare};
+use crate::robust::{Owned, Patience, RobustLock, at_once, prepare};
 use crate::shm::{Key, Kind, Pad, Place, Region, place_in_common, shared};
 
 shared! {
@@ -112,12 +112,7 @@ impl Lock {
         if let Some(guard) = self.acquire_at_once() {
             return Ok(guard);
         }
-        // Endless patience ends with the lock or an error; the loop is for the type, not for the machine.
-        loop {
-            if let Some(guard) = self.acquire(Patience::Endless)? {
-                return Ok(guard);
-            }
-        }
+        self.acquire(Patience::Endless)
     }
 
     /// Takes the lock if that needs no waiting: it is free, or its owner is found dead. None when a living thread owns it.
@@ -136,7 +131,7 @@ impl Lock {
         if let Some(guard) = self.acquire_at_once() {
             return Ok(Some(guard));
         }
-        self.acquire(Patience::None)
+        at_once(self.acquire(Patience::None))
     }
 
     /// Takes the lock, waiting at most `timeout`.
@@ -152,12 +147,7 @@ impl Lock {
     /// # Ok::<(), commons::Error>(())
     /// ```
     pub fn lock_timeout(&self, timeout: Duration) -> Result<LockGuard<'_>> {
-        let patience = Patience::lasting(timeout);
-        loop {
-            if let Some(guard) = self.acquire(patience)? {
-                return Ok(guard);
-            }
-        }
+        self.acquire(Patience::lasting(timeout))
     }
 
     #[inline(always)]
@@ -167,12 +157,10 @@ impl Lock {
     }
 
     #[cold]
-    fn acquire(&self, patience: Patience) -> Result<Option<LockGuard<'_>>> {
+    fn acquire(&self, patience: Patience) -> Result<LockGuard<'_>> {
         let owned = self.place.lock.acquire(self.key, WHAT, patience)?;
-        Ok(owned.map(|owned| {
-            let recovered = owned.recovered();
-            LockGuard { lock: self, owned: Some(owned), recovered, not_send: PhantomData }
-        }))
+        let recovered = owned.recovered();
+        Ok(LockGuard { lock: self, owned: Some(owned), recovered, not_send: PhantomData })
     }
 }
 

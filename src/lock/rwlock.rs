@@ -4,7 +4,8 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use crate::robust::{
-    Claim, Held, MAX_HELD, Owned, Patience, Rest, RobustLock, Seat, Slices, TURN, each_live, me, prepare, seated,
+    Claim, Held, MAX_HELD, Owned, Patience, Rest, RobustLock, Seat, Slices, TURN, at_once, each_live, me, prepare,
+    seated,
 };
 use crate::shm::{Key, Kind, Pad, Place, Region, place_in_common, shared};
 use crate::sync::{AtomicU64, Ordering, fence, futex};
@@ -119,7 +120,7 @@ impl RwLock {
         if let Some(guard) = self.read_at_once() {
             return Ok(guard);
         }
-        self.read_slowly(Patience::Endless)?.ok_or(Error::WouldDeadlock { what: WHAT })
+        self.read_slowly(Patience::Endless)
     }
 
     /// Reads under the lock if that needs no waiting; None when a living writer has it.
@@ -138,7 +139,7 @@ impl RwLock {
         if let Some(guard) = self.read_at_once() {
             return Ok(Some(guard));
         }
-        self.read_slowly(Patience::None)
+        at_once(self.read_slowly(Patience::None))
     }
 
     /// Reads under the lock, waiting at most `timeout`.
@@ -156,7 +157,7 @@ impl RwLock {
         if let Some(guard) = self.read_at_once() {
             return Ok(guard);
         }
-        self.read_slowly(Patience::lasting(timeout))?.ok_or(Error::Timeout { after: timeout })
+        self.read_slowly(Patience::lasting(timeout))
     }
 
     /// Waits until nobody else holds the lock, and writes under it.
@@ -172,7 +173,7 @@ impl RwLock {
     /// # Ok::<(), commons::Error>(())
     /// ```
     pub fn write(&self) -> Result<WriteGuard<'_>> {
-        self.write_within(Patience::Endless)?.ok_or(Error::WouldDeadlock { what: WHAT })
+        self.write_within(Patience::Endless)
     }
 
     /// Writes under the lock if that needs no waiting; None when a living thread reads or writes under it.
@@ -187,7 +188,7 @@ impl RwLock {
     /// # Ok::<(), commons::Error>(())
     /// ```
     pub fn try_write(&self) -> Result<Option<WriteGuard<'_>>> {
-        self.write_within(Patience::None)
+        at_once(self.write_within(Patience::None))
     }
 
     /// Writes under the lock, waiting at most `timeout`.
@@ -202,7 +203,7 @@ impl RwLock {
     /// # Ok::<(), commons::Error>(())
     /// ```
     pub fn write_timeout(&self, timeout: Duration) -> Result<WriteGuard<'_>> {
-        self.write_within(Patience::lasting(timeout))?.ok_or(Error::Timeout { after: timeout })
+        self.write_within(Patience::lasting(timeout))
     }
 
     /// The fast path: a thread that has its seat and room in its ledger, and no writer in sight. None is no answer, but a case for
@@ -218,11 +219,11 @@ impl RwLock {
     }
 
     #[cold]
-    fn read_slowly(&self, patience: Patience) -> Result<Option<ReadGuard<'_>>> {
+    fn read_slowly(&self, patience: Patience) -> Result<ReadGuard<'_>> {
         let seat = self.outsider()?;
         let held = self.note(seat)?;
         match self.enter(seat, held) {
-            Some(guard) => Ok(Some(guard)),
+            Some(guard) => Ok(guard),
             None => self.read_through_the_lock(patience, seat),
         }
     }
@@ -258,8 +259,8 @@ impl RwLock {
 
     /// The slow way in: queue like a writer, and note oneself while owning the lock.
     #[cold]
-    fn read_through_the_lock(&self, patience: Patience, seat: Seat) -> Result<Option<ReadGuard<'_>>> {
-        let Some(owned) = self.place.lock.acquire(self.lock_key, WHAT, patience)? else { return Ok(None) };
+    fn read_through_the_lock(&self, patience: Patience, seat: Seat) -> Result<ReadGuard<'_>> {
+        let owned = self.place.lock.acquire(self.lock_key, WHAT, patience)?;
         let recovered = owned.recovered();
         let noted = self.note(seat);
         if recovered {
@@ -268,7 +269,7 @@ impl RwLock {
         } else {
             self.place.lock.release(owned);
         }
-        Ok(Some(self.read_guard(seat, noted?, recovered)))
+        Ok(self.read_guard(seat, noted?, recovered))
     }
 
     fn read_guard(&self, seat: Seat, held: Held, recovered: bool) -> ReadGuard<'_> {
@@ -291,22 +292,22 @@ impl RwLock {
         seat.strike(held);
     }
 
-    fn write_within(&self, patience: Patience) -> Result<Option<WriteGuard<'_>>> {
+    fn write_within(&self, patience: Patience) -> Result<WriteGuard<'_>> {
         self.outsider()?;
-        let Some(owned) = self.place.lock.acquire(self.lock_key, WHAT, patience)? else { return Ok(None) };
+        let owned = self.place.lock.acquire(self.lock_key, WHAT, patience)?;
         let recovered = owned.recovered();
         let guard = WriteGuard { lock: self, owned: Some(owned), recovered, not_send: PhantomData };
         match self.drained(patience) {
-            Ok(true) => Ok(Some(guard)),
-            failed => {
+            Ok(()) => Ok(guard),
+            Err(over) => {
                 guard.abandon();
-                failed.map(|_| None)
+                Err(over)
             }
         }
     }
 
-    /// Waits, owning the lock, until the last reader has left. False only without patience.
-    fn drained(&self, patience: Patience) -> Result<bool> {
+    /// Waits, owning the lock, until the last reader has left.
+    fn drained(&self, patience: Patience) -> Result<()> {
         let drain = &self.place.drain;
         // Who only tries has no second look, so its first one is close.
         let mut closely = matches!(patience, Patience::None);
@@ -322,14 +323,11 @@ impl RwLock {
                 reader = reads && (!closely || other.is_alive());
                 !reader
             });
-            if !reader || matches!(patience, Patience::None) {
+            let over = if reader { patience.check() } else { Ok(()) };
+            if !reader || over.is_err() {
                 // Relaxed: a bit too many costs a wake-up for nobody, and nobody else sets it while the lock is owned.
                 drain.fetch_and(!1, Ordering::Relaxed);
-                return Ok(!reader);
-            }
-            if let Err(over) = patience.check() {
-                drain.fetch_and(!1, Ordering::Relaxed); // as above
-                return Err(over);
+                return over;
             }
             closely = slices.rest(drain, armed, patience) == Rest::SliceOver;
         }

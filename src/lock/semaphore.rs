@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::robust::{
-    Claim, MAX_HELD, Owned, Patience, Rest, RobustLock, Seat, Slices, TURN, arm, disarm, each_live, me, prepare, seated,
+    Claim, MAX_HELD, Owned, Patience, Rest, RobustLock, Seat, Slices, TURN, arm, at_once, disarm, each_live, me,
+    prepare, seated,
 };
 use crate::shm::{Key, Kind, Pad, Place, Region, place_in_common, shared};
 use crate::sync::{AtomicU64, Ordering, futex, owned};
@@ -108,7 +109,7 @@ impl Semaphore {
     /// # Ok::<(), commons::Error>(())
     /// ```
     pub fn acquire(&self) -> Result<()> {
-        if self.acquire_at_once() { Ok(()) } else { self.acquire_slowly(Patience::Endless).map(|_| ()) }
+        if self.acquire_at_once() { Ok(()) } else { self.acquire_slowly(Patience::Endless) }
     }
 
     /// Takes a permit if there is one; whether there was.
@@ -125,7 +126,7 @@ impl Semaphore {
     /// # Ok::<(), commons::Error>(())
     /// ```
     pub fn try_acquire(&self) -> Result<bool> {
-        if self.acquire_at_once() { Ok(true) } else { self.acquire_slowly(Patience::None) }
+        if self.acquire_at_once() { Ok(true) } else { Ok(at_once(self.acquire_slowly(Patience::None))?.is_some()) }
     }
 
     /// Takes a permit, waiting at most `timeout`.
@@ -142,7 +143,7 @@ impl Semaphore {
     /// # Ok::<(), commons::Error>(())
     /// ```
     pub fn acquire_timeout(&self, timeout: Duration) -> Result<()> {
-        if self.acquire_at_once() { Ok(()) } else { self.acquire_slowly(Patience::lasting(timeout)).map(|_| ()) }
+        if self.acquire_at_once() { Ok(()) } else { self.acquire_slowly(Patience::lasting(timeout)) }
     }
 
     /// Gives one permit back: one of this thread, or, if it has none, one of another thread of this process.
@@ -247,7 +248,7 @@ impl Semaphore {
     }
 
     #[cold]
-    fn acquire_slowly(&self, patience: Patience) -> Result<bool> {
+    fn acquire_slowly(&self, patience: Patience) -> Result<()> {
         let seat = me()?;
         let shared = &self.place;
         // Who only tries has no second look, so its first one is close: 5 µs for each holder, and only when no permit is free.
@@ -265,10 +266,7 @@ impl Semaphore {
                     self.recount(closely);
                 }
                 if owned(&shared.free) > 0 {
-                    return if self.take(seat) { Ok(true) } else { Err(Error::TooManyHeld { max: MAX_HELD }) };
-                }
-                if matches!(patience, Patience::None) {
-                    return Ok(false);
+                    return if self.take(seat) { Ok(()) } else { Err(Error::TooManyHeld { max: MAX_HELD }) };
                 }
                 armed
             };
@@ -323,8 +321,8 @@ impl Semaphore {
         // Trying is not waiting for a permit; it is allowed the moment that others need to let go of the door.
         let patience = if matches!(patience, Patience::None) { Patience::lasting(DOOR) } else { patience };
         let door = self.place.door.acquire(self.door_key, WHAT, patience)?;
-        let recovered = door.as_ref().is_some_and(Owned::recovered);
-        let inside = Inside { semaphore: self, door };
+        let recovered = door.recovered();
+        let inside = Inside { semaphore: self, door: Some(door) };
         if recovered {
             // Its last owner died between an entry and `free`.
             self.recount(false);

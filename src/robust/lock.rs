@@ -1,5 +1,7 @@
 //! The robust lock: owner in the word, sleep on its half, take over from the dead.
 
+use std::time::Duration;
+
 use super::ledger::{Claim, Held};
 use super::participant::{Seat, certainly_dead, known_dead, me, seated};
 use super::rest::{Patience, Rest, Slices};
@@ -40,11 +42,14 @@ impl RobustLock {
 
     /// Takes the lock, waiting as long as `patience` lasts.
     ///
-    /// `key` names this lock's cell; `what` is the word for it in errors. None only when `patience` is none.
+    /// `key` names this lock's cell; `what` is the word for it in errors.
+    ///
+    /// # Errors
+    /// [`Error::WouldDeadlock`]; [`Error::Timeout`], without patience after no time at all; [`Error::TooManyParticipants`].
     #[inline(always)]
-    pub(crate) fn acquire(&self, key: Key, what: &'static str, patience: Patience) -> Result<Option<Owned>> {
+    pub(crate) fn acquire(&self, key: Key, what: &'static str, patience: Patience) -> Result<Owned> {
         match self.acquire_at_once(key) {
-            Some(owned) => Ok(Some(owned)),
+            Some(owned) => Ok(owned),
             None => self.acquire_slowly(key, what, patience),
         }
     }
@@ -77,19 +82,20 @@ impl RobustLock {
     }
 
     #[cold]
-    fn acquire_slowly(&self, key: Key, what: &'static str, patience: Patience) -> Result<Option<Owned>> {
+    fn acquire_slowly(&self, key: Key, what: &'static str, patience: Patience) -> Result<Owned> {
         let seat = me()?;
         // Before any exchange, as above. A full ledger is no obstacle: the word names the owner.
         let held = seat.note(Claim::Lock, key, 1);
         let result = self.contend(what, patience, seat);
-        if let (Some(held), Err(_) | Ok(None)) = (held, &result) {
+        if let (Some(held), Err(_)) = (held, &result) {
             seat.strike(held);
         }
-        Ok(result?.map(|(taken, recovered)| Owned { tag: seat.tag(), taken, held, recovered }))
+        let (taken, recovered) = result?;
+        Ok(Owned { tag: seat.tag(), taken, held, recovered })
     }
 
     /// The word as taken, and whether its previous owner died.
-    fn contend(&self, what: &'static str, patience: Patience, seat: Seat) -> Result<Option<(LockWord, bool)>> {
+    fn contend(&self, what: &'static str, patience: Patience, seat: Seat) -> Result<(LockWord, bool)> {
         let mut spins = spins();
         let (mut slept, mut closely) = (false, false);
         let mut slices = Slices::new();
@@ -102,7 +108,7 @@ impl RobustLock {
                 let taken = seen.taken_by(seat.tag());
                 let taken = if slept { taken.with_sleepers() } else { taken };
                 if self.exchange(seen, taken) {
-                    return Ok(Some((taken, seen.dirty())));
+                    return Ok((taken, seen.dirty()));
                 }
                 continue;
             };
@@ -114,13 +120,16 @@ impl RobustLock {
                 let taken = seen.taken_by(seat.tag());
                 let taken = if slept || seen.contended() { taken.with_sleepers() } else { taken };
                 if self.exchange(seen, taken) {
-                    return Ok(Some((taken, true)));
+                    return Ok((taken, true));
                 }
                 continue;
             }
             if matches!(patience, Patience::None) {
                 // Who only tries has no slice after which it would look closely, so it does now (5 µs): a zombie is dead too.
-                return if certainly_dead(owner, Look::Close) { continue } else { Ok(None) };
+                if certainly_dead(owner, Look::Close) {
+                    continue;
+                }
+                return Err(Error::Timeout { after: Duration::ZERO });
             }
             if spins > 0 && !seen.contended() {
                 spins -= 1;

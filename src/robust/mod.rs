@@ -62,4 +62,4 @@ pub(crate) use lock::{Owned, RobustLock};
 pub(crate) use participant::{MAX_PARTICIPANTS, Seat, each_live, me, prepare, seated, slots_in_use};
 #[doc(hidden)]
 pub use participant::{census, leave, sit};
-pub(crate) use rest::{Patience, Rest, SLICE, Slices, TURN, arm, disarm};
+pub(crate) use rest::{Patience, Rest, SLICE, Slices, TURN, arm, at_once, disarm};

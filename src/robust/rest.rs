@@ -48,6 +48,16 @@ impl Patience {
     }
 }
 
+/// For the `try_` forms: None when it would have taken waiting.
+pub(crate) fn at_once<T>(tried: Result<T>) -> Result<Option<T>> {
+    match tried {
+        Ok(done) => Ok(Some(done)),
+        // Of `Patience::None`; a wait that had a bound and reached it is an error all the same.
+        Err(Error::Timeout { after: Duration::ZERO }) => Ok(None),
+        Err(other) => Err(other),
+    }
+}
+
 /// One step of the turn.
 pub(crate) const TURN: u64 = 2;
 
