@@ -1,5 +1,8 @@
 //! Threads that take their seats before the curtain rises, and what they play with.
 
+// What counts executions is no part of the model.
+#![allow(clippy::disallowed_types)]
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};

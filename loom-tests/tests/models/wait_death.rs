@@ -1,7 +1,7 @@
 //! `Atomic::wait` and `wakeup`, and sleepers and wakers that die.
 
-use commons::harness::{sit, world};
 use commons::Atomic;
+use commons::harness::{sit, world};
 use loom_tests::{Stage, crowd};
 
 /// Two sleep and two permits are granted; one of the two dies anywhere, on the way to sleep or awake again.
