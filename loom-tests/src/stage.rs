@@ -1,5 +1,8 @@
 //! Threads that take their seats before the curtain rises, and what they play with.
 
+// What counts executions is no part of the model.
+#![allow(clippy::disallowed_types)]
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,7 +35,7 @@ fn bound() -> usize {
 
 fn explore(play: Play, model: impl Fn() + Send + Sync + 'static) -> usize {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(bound() - play.fewer);
+    builder.preemption_bound = Some(bound());
     builder.max_branches = 20_000;
     // Nothing is explored until `Stage::begin`.
     builder.expect_explicit_explore = true;
@@ -59,26 +62,19 @@ fn explore(play: Play, model: impl Fn() + Send + Sync + 'static) -> usize {
 pub struct Play {
     name: &'static str,
     meetings: bool,
-    /// Preemptions fewer than the bound.
-    fewer: usize,
 }
 
 /// For two threads: no interleaving is forgotten.
 pub fn duet(name: &'static str) -> Play {
-    Play { name, meetings: true, fewer: 0 }
+    Play { name, meetings: true }
 }
 
 /// For more: without meetings, see the head of the crate's `sync/model.rs`.
 pub fn crowd(name: &'static str) -> Play {
-    Play { name, meetings: false, fewer: 0 }
+    Play { name, meetings: false }
 }
 
 impl Play {
-    /// With one preemption fewer: for a model that would take hours, and whose pairs are played in full elsewhere.
-    pub fn one_fewer(self) -> Play {
-        Play { fewer: 1, ..self }
-    }
-
     /// Plays `model` in every way.
     pub fn all(self, model: impl Fn(&Tally) + Send + Sync + 'static) -> Arc<Tally> {
         let start = Instant::now();

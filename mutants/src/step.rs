@@ -82,8 +82,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "takeover_in_silence",
         file: "src/robust/lock.rs",
-        find: "return Ok(Some((taken, true)));",
-        replace: "return Ok(Some((taken, false)));",
+        find: "return Ok((taken, true));",
+        replace: "return Ok((taken, false));",
         caught_by: &["lock_takeover_marked"],
     },
     Mutant {

@@ -27,7 +27,7 @@
 //! | waking, after it, before the system call | the sleepers find their permits at the end of their slice, at most 20 ms later |
 //!
 //! # wait_while and notify
-//! `watch` counts notifications, its lowest bit says that somebody may be asleep. The waiter sets the bit and *then* looks at the value;
+//! `watch` is a word of turns (`robust::arm`): it counts notifications, its lowest bit says that somebody may be asleep. The waiter arms it and *then* looks at the value;
 //! the notifier changes the value and *then* counts up, both by read-modify-writes of the same word: whichever comes second sees the other.
 //!
 //! # Counter (`counter`)

@@ -26,10 +26,11 @@
 //! ```text
 //!  door    a robust lock around every change
 //!  free    permits nobody holds: a cache, the ledgers are the truth
-//!  turn    counts releases in steps of two; lowest bit: somebody may be asleep
+//!  turn    a word of turns (`robust::arm`): counts releases; lowest bit: somebody may be asleep
 //! ```
 //! Permits are entries in the ledgers of those who hold them, so those of the dead are free at once, whenever somebody counts: after a
-//! door left by a dead owner, and whenever `free` says 0, before sleeping and after every slice.
+//! door left by a dead owner, and whenever `free` says 0, before sleeping and after every slice. Who is going to sleep arms the turn *before* it
+//! counts, so that a death that is buried after the count moves the turn that it sleeps on.
 //!
 //! | dies | then |
 //! |---|---|

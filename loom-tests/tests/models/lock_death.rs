@@ -93,7 +93,7 @@ fn an_owner_dies_and_two_wait() {
 
 #[test]
 fn a_rescuer_dies_too() {
-    let tally = duet("lock, the rescuer dies too").each_death(|life, tally| {
+    let tally = crowd("lock, the rescuer dies too").each_death(|life, tally| {
         let (lock, data) = (Lock::new().unwrap(), Data::default());
         let mut stage = Stage::default();
         let (rescuer, inside) = mortal_visit(&mut stage, life, &lock, &data);

@@ -53,17 +53,26 @@ fn two_writers() {
     });
 }
 
+/// A writer waits for one reader to leave, and another reader comes meanwhile.
 #[test]
 fn two_readers_and_a_writer() {
-    crowd("rwlock, 2 readers, 1 writer, one preemption fewer").one_fewer().all(|_| {
+    let tally = crowd("rwlock, 2 readers, 1 writer").all(|tally| {
         let (lock, data) = (RwLock::new().unwrap(), Data::default());
+        let mine = lock.read().unwrap();
         let mut stage = Stage::default();
-        let writer = writer(&mut stage, &lock, &data);
-        let readers = [(); 2].map(|()| reader(&mut stage, &lock, &data));
+        let (its_lock, its_data) = (lock.clone(), data.clone());
+        let writer = stage.asleep(move || {
+            let _guard = its_lock.write().unwrap();
+            its_data.raise();
+        });
+        let other = reader(&mut stage, &lock, &data);
         stage.begin();
-        readers.iter().for_each(|part| assert!(part.join() <= 1));
+        assert_eq!(data.whole(), 0, "the writer waits");
+        drop(mine);
+        tally.count(other.join() as usize);
         writer.join();
     });
+    assert!(tally.seen(1) > 0, "the other reader has come after the writer");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use commons::Atomic;
+use commons::harness::sit;
 use loom_tests::{Data, Stage, crowd, duet};
 
 #[test]
@@ -32,6 +33,7 @@ fn no_wake_up_is_lost() {
 fn each_sleeper_is_granted_its_own() {
     crowd("wait, 2 asleep, wakeup(2)").all(|_| {
         let n = Atomic::new(0).unwrap();
+        sit().unwrap();
         let mut stage = Stage::default();
         let sleepers = [(); 2].map(|()| {
             let n = n.clone();
@@ -48,6 +50,7 @@ fn each_sleeper_is_granted_its_own() {
 fn two_wake_ups_wake_two() {
     crowd("wait, 2 asleep, wakeup(1) twice").all(|_| {
         let n = Atomic::new(0).unwrap();
+        sit().unwrap();
         let mut stage = Stage::default();
         let sleepers = [(); 2].map(|()| {
             let n = n.clone();
