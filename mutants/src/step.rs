@@ -112,7 +112,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: "src/robust/lock.rs",
         find: "self.word.compare_exchange(from.0, to.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()",
         replace: "self.word.load(Ordering::Relaxed) == from.0 && { self.word.store(to.0, Ordering::Release); true }",
-        caught_by: &["pair_keep_writing_write"],
+        caught_by: &["pair_keep_writing_write", "pair_lock_lock_timeout", "pair_keep_writing_read"],
     },
     Mutant {
         name: "reader_without_a_note",

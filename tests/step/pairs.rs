@@ -301,11 +301,11 @@ fn rw_is_free(world: &World, _: u64, _: u64) -> Verdict {
 }
 
 fn keep_reading(world: &World) -> u64 {
-    world.rw.read_timeout(5 * MS).map(std::mem::forget).is_ok().into()
+    world.rw.read_timeout(25 * MS).map(std::mem::forget).is_ok().into()
 }
 
 fn keep_writing(world: &World) -> u64 {
-    world.rw.write_timeout(5 * MS).map(std::mem::forget).is_ok().into()
+    world.rw.write_timeout(25 * MS).map(std::mem::forget).is_ok().into()
 }
 
 fn try_keep_reading(world: &World) -> bool {
