@@ -121,6 +121,69 @@ pub enum Error {
         /// Deaths in a row.
         deaths: u32,
     },
+    /// A table has as many rows as it was promised room for.
+    #[error("the table is full: it has the {capacity} rows that it was made for")]
+    Full {
+        /// The rows it was made for.
+        capacity: usize,
+    },
+    /// A key has no bytes.
+    #[error("the key is empty; a key has at least 1 byte")]
+    EmptyKey,
+    /// A key is longer than the table has room for.
+    #[error("the key has {len} bytes, at most {max} are allowed")]
+    KeyTooLong {
+        /// Its length in bytes.
+        len: usize,
+        /// The most bytes allowed.
+        max: usize,
+    },
+    /// A value is longer than its column.
+    #[error("the value for column {column:?} has {len} bytes, at most {max} are allowed")]
+    ValueTooLong {
+        /// The column.
+        column: String,
+        /// The value's length in bytes.
+        len: usize,
+        /// The most bytes allowed.
+        max: usize,
+    },
+    /// A column of one schema was used with a table of another.
+    #[error("the column (of type {of}) is another schema's than this table's")]
+    ForeignColumn {
+        /// The type that its values have.
+        of: &'static str,
+    },
+    /// A schema has two columns of the same name, or a call gives two values for one column.
+    #[error("the column {column:?} is given twice")]
+    DuplicateColumn {
+        /// The column.
+        column: String,
+    },
+    /// A table has no column of this name.
+    #[error("the table has no column {column:?}")]
+    UnknownColumn {
+        /// The name asked for.
+        column: String,
+    },
+    /// A column holds values of another type.
+    #[error("the column {column:?} holds values of type {holds}, not {asked}")]
+    WrongType {
+        /// The column.
+        column: String,
+        /// The type asked for.
+        asked: &'static str,
+        /// The type it holds.
+        holds: &'static str,
+    },
+    /// The table was made without what the call needs.
+    #[error("this table was made without {what}; {by} asks for it")]
+    NotEnabled {
+        /// What is missing.
+        what: &'static str,
+        /// How to ask for it.
+        by: &'static str,
+    },
     /// The kernel refused a call.
     #[error("{call}: {source}")]
     System {

@@ -52,12 +52,17 @@ pub mod server;
 mod shm;
 mod sync;
 mod sys;
+mod table;
 
 pub use atomic::{Atomic, AtomicLong, Counter};
 pub use error::{Error, Result};
 pub use lock::{Barrier, Lock, LockGuard, ReadGuard, RwLock, Semaphore, WriteGuard};
 pub use robust::recover;
 pub use shm::Region;
+pub use table::{
+    Cell, Column, ColumnType, Iter as TableIter, Key, Number, Outcome, Row, RowMut, Schema, Table, TableBuilder,
+    TableStats,
+};
 
 /// For the project's own harnesses (kill at every instruction, loom, inspectors). Not part of the contract: it changes without notice.
 #[doc(hidden)]

@@ -7,7 +7,7 @@ use super::participant::{Seat, certainly_dead, known_dead, me, seated};
 use super::rest::{Patience, Rest, Slices};
 use super::word::{LockWord, Tag};
 use crate::shm::{Key, shared};
-use crate::sync::{AtomicU64, Look, Ordering, futex, spin_hint, spins};
+use crate::sync::{AtomicU64, Look, Ordering, fence, futex, spin_hint, spins};
 use crate::{Error, Result};
 
 shared! {
@@ -32,9 +32,24 @@ impl Owned {
     pub(crate) fn recovered(&self) -> bool {
         self.recovered
     }
+
+    /// Whether the calling thread is the owner; false in a process that only inherited the receipt by a fork.
+    pub(crate) fn is_mine(&self) -> bool {
+        seated().is_some_and(|seat| seat.tag() == self.tag)
+    }
 }
 
+/// A lock as it was when nobody owned it.
+#[derive(Clone, Copy)]
+pub(crate) struct Stamp(LockWord);
+
 impl RobustLock {
+    /// The word as it is, for one who sleeps until it changes.
+    pub(crate) fn word(&self) -> u64 {
+        // Relaxed: only compared.
+        self.word.load(Ordering::Relaxed)
+    }
+
     /// The cell that names the lock.
     pub(crate) fn cell(&self) -> &AtomicU64 {
         &self.word
@@ -146,6 +161,25 @@ impl RobustLock {
             slept = true;
             closely = slices.rest(&self.word, asleep.0, patience) == Rest::SliceOver;
         }
+    }
+
+    /// The word, if nobody owns the lock and nobody died owning it: what a reader without the lock begins with.
+    #[inline(always)]
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
+        let word = self.load();
+        word.is_free().then_some(Stamp(word))
+    }
+
+    /// Whether nobody has owned the lock since `stamp`, so that all that was read meanwhile, without order, belongs together.
+    ///
+    /// A reader that is held up between the two while the lock changes hands exactly 2^32 times is deceived.
+    #[inline(always)]
+    pub(crate) fn still(&self, stamp: Stamp) -> bool {
+        // Pairs with the writer's Release fence between its taking the lock and its first change: who has read anything of the change sees
+        // the lock taken.
+        fence(Ordering::Acquire);
+        // Relaxed: ordered by the fence.
+        self.word.load(Ordering::Relaxed) == stamp.0.0
     }
 
     /// Gives the lock back, and wakes one sleeper if there may be one. In a process that only inherited the receipt by a fork, nothing

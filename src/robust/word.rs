@@ -36,6 +36,18 @@ impl Tag {
         Tag((generation & ((1 << GENERATION_BITS) - 1)) << SLOT_BITS | slot as u32)
     }
 
+    /// Bits of a tag.
+    pub(crate) const BITS: u32 = SLOT_BITS + GENERATION_BITS;
+
+    pub(crate) fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// The tag of these bits, which were one's.
+    pub(crate) fn from_bits(bits: u32) -> Tag {
+        Tag(bits)
+    }
+
     pub(crate) fn slot(self) -> usize {
         self.0 as usize & (SLOTS - 1)
     }

@@ -21,6 +21,12 @@ pub(crate) enum Kind {
     RwLock = 5,
     Semaphore = 6,
     Barrier = 7,
+    Table = 8,
+    TableSchema = 9,
+    TableBuckets = 10,
+    TableRows = 11,
+    TableRecords = 12,
+    TableLogs = 13,
 }
 
 shared! {

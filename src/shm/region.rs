@@ -76,8 +76,8 @@ impl Region {
 
     /// The same with an id that the caller answers for: the region that hands out the ids has to start somewhere.
     pub(super) fn with_id(id: u64, name: &str, bytes: usize) -> Result<Region> {
-        if bytes == 0 || bytes > Key::MAX_BYTES - HEADER {
-            let max = (Key::MAX_BYTES - HEADER) as u64;
+        if bytes == 0 || bytes > Self::MAX_BYTES {
+            let max = Self::MAX_BYTES as u64;
             return Err(Error::OutOfRange { what: "a region's size in bytes", value: bytes as u64, min: 1, max });
         }
         if id > Key::MAX_REGIONS {
@@ -103,6 +103,9 @@ impl Region {
         atlas::enter(id, Arc::downgrade(&inner));
         Ok(Region { inner })
     }
+
+    /// The largest region, in bytes.
+    pub(crate) const MAX_BYTES: usize = Key::MAX_BYTES - HEADER;
 
     /// The bytes asked for when the region was made.
     pub fn size(&self) -> usize {
@@ -132,7 +135,7 @@ impl Region {
 
     /// Bytes that a placement of `count` values of `T` takes from a region, its deed included.
     pub(crate) const fn bytes_for<T>(count: usize) -> usize {
-        DEED + (size_of::<T>() * count).next_multiple_of(ALIGN)
+        DEED + size_of::<T>().saturating_mul(count).saturating_add(ALIGN - 1) / ALIGN * ALIGN
     }
 
     /// Takes room for `count` values of `T`, all zero: the address of the first, and its offset.

@@ -11,6 +11,7 @@
 //! * `identity::{current, is_dead}`: who a thread is, and whether another one died.
 //! * `process_static!` and `thread_slot!`: state of one process and of one thread, which under loom are the state of one
 //!   execution and of one modelled thread.
+//! * `prefetch`, a hint that the model ignores as the machine may.
 //! * `MODELLED`, `spins` and [`size`]: a model has room for few words and no patience for spinning.
 //!
 //! A word under loom has one width and is not made of zeroed bytes, which is why a region can be built cell by cell
@@ -38,6 +39,7 @@ pub use crate::sys::identity::pretend_dead;
 
 pub(crate) use crate::sys::futex::Nap;
 pub(crate) use crate::sys::identity::{Look, Who};
+pub(crate) use crate::sys::prefetch::prefetch;
 
 /// A word that stands only for its bytes: padding, never read, not worth a model of its own.
 #[allow(clippy::disallowed_types)]

@@ -7,8 +7,12 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::{Advice, MmapOptions, MmapRaw};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
+
+/// From here on the kernel is asked for huge pages, each of this size on the machines that have them: below, one would take more memory
+/// than the whole.
+const HUGE: usize = 4 << 20;
 
 /// A piece of shared memory, mapped in this process and inherited, at the same address, by every process forked from it.
 #[derive(Debug)]
@@ -25,6 +29,11 @@ impl Mapping {
         fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
         let file = File::from(file);
         let map = MmapOptions::new().len(len).map_raw(&file)?;
+        if len >= HUGE {
+            // A wish: where /sys/kernel/mm/transparent_hugepage/shmem_enabled says "never" or "deny", or an old kernel does not know it,
+            // small pages do the same at a few more misses.
+            let _ = map.advise(Advice::HugePage);
+        }
         Ok(Mapping { map, file: OwnedFd::from(file) })
     }
 

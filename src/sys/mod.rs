@@ -8,6 +8,7 @@
 //! | `identity` | who this thread is, and whether another thread is still alive |
 //! | `fork` | fork where it is safe, hooks that run around every fork, how many threads there are |
 //! | `child` | what a parent does with its children: learn of a death without reaping, signal, reap |
+//! | `prefetch` | a cache line that will be wanted soon |
 //! | `ready` | a descriptor of ours in tokio's event loop |
 //! | `signal` | signals as something to read, never as code that runs in the middle of other code |
 //!
@@ -25,6 +26,7 @@ pub(crate) mod fork;
 pub(crate) mod futex;
 pub(crate) mod identity;
 pub(crate) mod memory;
+pub(crate) mod prefetch;
 #[cfg(feature = "server")]
 pub(crate) mod ready;
 #[cfg(feature = "server")]
