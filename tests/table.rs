@@ -41,7 +41,18 @@ fn a_new_row_is_zero_and_set_merges() {
 
 #[test]
 fn capacity_is_exact_for_any_keys() {
-    for (capacity, buckets) in [(1, 1), (2, 1), (7, 1), (64, 1), (1000, 1), (1000, 250), (4096, 1), (4096, 1024), (100_003, 1), (100_003, 25_001)] {
+    for (capacity, buckets) in [
+        (1, 1),
+        (2, 1),
+        (7, 1),
+        (64, 1),
+        (1000, 1),
+        (1000, 250),
+        (4096, 1),
+        (4096, 1024),
+        (100_003, 1),
+        (100_003, 25_001),
+    ] {
         let table = Table::builder().capacity(capacity).buckets(buckets).build().unwrap();
         for n in 0..capacity {
             assert_eq!(table.set(n.to_string(), &[]).unwrap(), Outcome::Inserted);
@@ -114,7 +125,7 @@ fn inside_a_closure_the_table_is_closed() {
     });
     assert!(panicked.is_err());
     assert_eq!(table.value("a", hits), Some(3));
-    let panicked = std::panic::catch_unwind(|| table.upsert_with("b", |_| panic!("in the closure")).map(|()| ()));
+    let panicked = std::panic::catch_unwind(|| table.upsert_with("b", |_| panic!("in the closure")));
     assert!(panicked.is_err() && !table.exists("b"));
     assert_eq!(table.stats().recoveries, 0);
     for n in 0..9 {
@@ -147,7 +158,7 @@ fn a_map_says_the_same() {
             2 => assert_eq!(table.del(&name), map.remove(&key).is_some()),
             _ => assert_eq!(table.value(&name, hits), map.get(&key).copied()),
         }
-        if x % 512 == 0 {
+        if x.is_multiple_of(512) {
             assert_eq!(table.len(), map.len());
         }
     }

@@ -2,7 +2,11 @@
 
 use std::cell::RefCell;
 
+use super::Table;
+use super::change::Change;
 use super::ground::{Ground, WHAT};
+use super::row::RowMut;
+use super::write::Attempt;
 use crate::sync::thread_slot;
 use crate::{Error, Result};
 
@@ -11,7 +15,93 @@ thread_slot! {
     static INSIDE: RefCell<Vec<u64>> = RefCell::new(Vec::new());
 }
 
+impl Table {
+    /// Changes the row of `key` by a closure that sees and sets its columns: all that it sets is written when it returns, or nothing. None when
+    /// there is no row.
+    ///
+    /// The closure holds the row: nobody else writes it meanwhile, so it should be short. Inside it, what asks the same table for anything
+    /// finds nothing, or gets [`Error::WouldDeadlock`] if it can return an error. A panic changes nothing.
+    ///
+    /// # Errors
+    /// As [`Table::update`]; [`Error::WrongProcess`] in a process that was forked inside the closure.
+    ///
+    /// # Examples
+    /// ```
+    /// let mut schema = commons::Schema::new();
+    /// let hits = schema.int("hits");
+    /// let table = commons::Table::new(8, schema)?;
+    /// table.set("b", &[hits.is(4)])?;
+    /// let before = table.update_with("b", |row| {
+    ///     let n = row.get(hits);
+    ///     row.set(hits, n * 2);
+    ///     n
+    /// })?;
+    /// assert_eq!((before, table.value("b", hits)), (Some(4), Some(8)));
+    /// # Ok::<(), commons::Error>(())
+    /// ```
+    pub fn update_with<R>(&self, key: impl AsRef<[u8]>, f: impl FnOnce(&mut RowMut<'_>) -> R) -> Result<Option<R>> {
+        self.ground.with(key.as_ref(), false, f)
+    }
+
+    /// The same; a row that is not there is made, all zero, unless the closure panics.
+    ///
+    /// # Errors
+    /// As [`Table::set`], and as [`Table::update_with`].
+    ///
+    /// # Examples
+    /// ```
+    /// let mut schema = commons::Schema::new();
+    /// let hits = schema.int("hits");
+    /// let table = commons::Table::new(8, schema)?;
+    /// table.upsert_with("b", |row| row.set(hits, 7))?;
+    /// assert_eq!(table.value("b", hits), Some(7));
+    /// # Ok::<(), commons::Error>(())
+    /// ```
+    pub fn upsert_with<R>(&self, key: impl AsRef<[u8]>, f: impl FnOnce(&mut RowMut<'_>) -> R) -> Result<R> {
+        let done = self.ground.with(key.as_ref(), true, f)?;
+        done.ok_or(Error::Full { capacity: self.ground.layout.capacity as usize })
+    }
+}
+
 impl Ground {
+    fn with<R>(&self, key: &[u8], or_insert: bool, f: impl FnOnce(&mut RowMut<'_>) -> R) -> Result<Option<R>> {
+        let mut f = Some(f);
+        self.in_bucket(key, |hold, name| {
+            let found = hold.find(name);
+            let live = found.filter(|found| !self.has_expired(self.row(found.row)));
+            if live.is_none() && !or_insert {
+                return Ok(Attempt::Done(None));
+            }
+            // All that could be refused comes before the closure, which runs once.
+            let Some(mut change) = Change::begin(hold)? else { return Ok(Attempt::NoRecord) };
+            let fresh = match found {
+                Some(_) => None,
+                None => match change.take_row()? {
+                    None => return Ok(Attempt::NoRow),
+                    fresh => fresh,
+                },
+            };
+            let Some(f) = f.take() else { return Ok(Attempt::Done(None)) };
+            let mut draft = RowMut::new(self, live.map(|found| self.columns_of(self.row(found.row))));
+            let inside = Inside::of(self);
+            let result = f(&mut draft);
+            drop(inside);
+            if !hold.is_mine() {
+                let (call, expected) = ("writing what a table's closure has set", "process that called it");
+                return Err(Error::WrongProcess { call, expected, pid: std::process::id() });
+            }
+            let cells = draft.changes()?;
+            match (live, fresh) {
+                (Some(found), _) => hold.update(change, found, &cells, None)?,
+                (None, Some(fresh)) => hold.fill(change, name, fresh, &cells, 0)?,
+                (None, None) => {
+                    let _: Attempt<()> = hold.insert(change, name, found, &cells, 0)?;
+                }
+            }
+            Ok(Attempt::Done(Some(result)))
+        })
+    }
+
     fn id(&self) -> u64 {
         self.head.key(&self.head.turn).bits()
     }
@@ -29,10 +119,10 @@ pub(super) fn outside(ground: &Ground) -> Result<()> {
 }
 
 /// As long as it lives, the calling thread is inside a closure of this table.
-pub(super) struct Inside;
+struct Inside;
 
 impl Inside {
-    pub(super) fn of(ground: &Ground) -> Inside {
+    fn of(ground: &Ground) -> Inside {
         INSIDE.with(|inside| inside.borrow_mut().push(ground.id()));
         Inside
     }

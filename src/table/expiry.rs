@@ -3,13 +3,14 @@
 use std::time::{Duration, Instant};
 
 use super::Table;
+use super::change::Change;
 use super::column::Cell;
 use super::ground::Ground;
-use super::journal::{Change, Hold};
+use super::hold::Hold;
 use super::layout::Layout;
-use super::write::{Attempt, Outcome, When, due_after};
+use super::write::{Attempt, Outcome, When};
 use crate::robust::Patience;
-use crate::sync::{Ordering, clock};
+use crate::sync::{AtomicU64, Ordering, clock};
 use crate::{Error, Result};
 
 /// Rows among which the coldest is evicted. Five come close to the order of use that was meant (Redis, which samples as many, shows it in its
@@ -123,7 +124,7 @@ impl Ground {
     }
 
     /// Removes the row of this number if, under its lock, it is linked and `still` to go.
-    fn drop_row(&self, row: u32, still: impl Fn(&[crate::sync::AtomicU64]) -> bool) -> Result<bool> {
+    fn drop_row(&self, row: u32, still: impl Fn(&[AtomicU64]) -> bool) -> Result<bool> {
         loop {
             // Relaxed: checked again under the lock.
             let mark = self.row(row)[Layout::MARK].load(Ordering::Relaxed);
@@ -143,7 +144,7 @@ impl Ground {
         hold: &Hold<'_>,
         row: u32,
         mark: u64,
-        still: &impl Fn(&[crate::sync::AtomicU64]) -> bool,
+        still: &impl Fn(&[AtomicU64]) -> bool,
     ) -> Result<Attempt<bool>> {
         // Relaxed: a row that belongs to this bucket does so until this lock is given back; one that does not has changed hands, and is left.
         let words = self.row(row);
@@ -216,4 +217,11 @@ fn scatter(n: u64) -> u64 {
     let n = (n ^ n >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let n = (n ^ n >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
     n ^ n >> 31
+}
+
+/// The instant `after` from now.
+fn due_after(after: Duration) -> u64 {
+    // What lies beyond the clock's range (584 years) is never.
+    let due = u64::try_from(after.as_nanos()).ok().and_then(|ns| clock::now().checked_add(ns));
+    due.unwrap_or(u64::MAX)
 }

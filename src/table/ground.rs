@@ -91,7 +91,7 @@ impl Ground {
         hasher.write(key);
         let hash = hasher.finish();
         // Lemire's reduction: the upper half as a fraction of all buckets.
-        let bucket = ((hash >> 32) * self.layout.buckets as u64 >> 32) as usize;
+        let bucket = (((hash >> 32) * self.layout.buckets as u64) >> 32) as usize;
         Name { key, bucket, low: hash as u32 }
     }
 

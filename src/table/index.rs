@@ -4,9 +4,11 @@
 //! so that n rows in one bucket, however they got there, are found in about 2 ln n steps. Its links lie in the rows themselves, so it needs no
 //! memory and cannot run out of it before the rows do.
 
+use super::change::{Change, OVERFLOW, Word};
 use super::ground::{Ground, Name};
-use super::journal::{Change, Hold, OVERFLOW, Tally, Word};
+use super::hold::Hold;
 use super::layout::Layout;
+use super::record::Tally;
 use super::shared::{Bucket, Entry, Links, Overflow, Side};
 use crate::robust::Stamp;
 use crate::sync::{AtomicU64, Ordering, owned};

@@ -1,21 +1,75 @@
 //! Floor 4, the table: a hash map with typed columns, in shared memory, that survives the death of anybody who works on it.
-//! essay follows.
+//!
+//! # What lies in the region
+//! ```text
+//! head       description for tools, seed of the hash, the pool of free rows
+//! schema     names, types and places of the columns
+//! buckets    one cache line each: lock │ 6 places │ overflow               capacity / 4 of them
+//! records    one for each writer in the middle of a change, at most 64     two cache lines each, and a log of old words
+//! rows       mark │ links │ hash, key length │ [expiry] │ [last use] │ key │ columns        exactly `capacity` of them
+//! ```
+//! A place is the lower half of the key's hash and the number of its row. Rows that find no place in their bucket hang in a tree whose links lie in
+//! the rows themselves (`index`), so there is no second pool that could run out before the rows do: **N rows fit, whatever they hash to.** A row
+//! never moves while it is there, which is what lets a scan go by row number and meet each exactly once (`iter`).
+//!
+//! # Who may touch what
+//! | words | written by | read by others |
+//! |---|---|---|
+//! | places, overflow; of its rows: links, key, columns, expiry | who holds the bucket's lock | at any time, under the lock's version |
+//! | mark; links of a free row; first, fresh, given | who holds the pool's lock | mark and fresh, as hints that are checked |
+//! | a record and its log | who exchanged its state from free; after its death, who holds the bucket that it names | state and figures |
+//! | last use; cursor; soonest | anybody, as hints | |
+//!
+//! Locks are taken in this order: one bucket, then one record, then the pool. Nobody ever holds two buckets: what needs another one (settling the
+//! dead, reclaiming, evicting) is done after letting go, and then the whole operation begins again (`write`, `expiry`).
+//!
+//! # Reading (`read`)
+//! A reader takes the lock's word, copies what it wants with plain loads, and looks whether the word is still the same. The race one would fear: it
+//! finds a row's number, the row is deleted, given to another bucket and filled anew, and the reader returns a stranger's values under
+//! its own key. It cannot: the deletion took the first bucket's lock, and whoever wrote the new values did so after a fence that came after that;
+//! so a reader that has seen any of them sees the lock's word changed. After a few attempts it takes the lock, so that a stream
+//! of writers cannot starve it; and when the lock's owner is dead it does so at once, and repairs.
+//!
+//! # Writing (`write`, `change`, `record`)
+//! Every change goes through a record: old words into its log, one store to make the log valid, the changes, one store to make it void. That last
+//! store is the commit, and it also chooses which of two sets of figures counts; so the figures are exact whoever dies, and `len` needs no lock.
+//! Even the change of a single word goes this way, for the figure and the word are two.
+//!
+//! # Death at each step
+//! | dies | then |
+//! |---|---|
+//! | reading | nobody notices |
+//! | having the lock, before its record's log is valid | nothing has changed; a row that it had taken goes back to the pool |
+//! | after that, before the commit | the next one that takes the bucket's lock writes the old words back |
+//! | after the commit, a row on its way back to the pool | the next one sends it on |
+//! | settling one of these | the one after it begins again: settling reads nothing that it changes |
+//! | in the pool | the pool's next owner mends the list by the rows' marks (`pool`) |
+//!
+//! Whoever comes to the bucket next settles it: a reader too, for it finds the lock owned by the dead, or marked. Nobody has to come for the rest to be
+//! right: figures only count what was committed, and an insertion that finds no row goes looking for those of the dead before it gives up.
+//!
+//! # Expiry and eviction (`expiry`)
+//! A row whose time is over is absent to everybody, at once and without anybody doing anything. Its room is reclaimed by the next write of its key,
+//! by `purge`, or by an insertion that finds no room. Eviction samples five rows and takes the one that was used longest ago.
 
 #![forbid(unsafe_code)]
 
 mod builder;
+mod change;
 mod closure;
 mod column;
 mod describe;
 mod expiry;
+mod fill;
 mod ground;
+mod hold;
 mod index;
 mod iter;
-mod journal;
 mod layout;
 mod many;
 mod pool;
 mod read;
+mod record;
 mod remove;
 mod row;
 mod schema;

@@ -1,10 +1,12 @@
 //! Removing rows.
 
 use super::Table;
+use super::change::Change;
 use super::column::Cell;
 use super::ground::Ground;
+use super::hold::Hold;
 use super::index::Found;
-use super::journal::{Change, Hold, Tally};
+use super::record::Tally;
 use super::row::Row;
 use super::write::Attempt;
 use crate::Result;

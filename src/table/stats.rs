@@ -2,7 +2,7 @@
 
 use super::Table;
 use super::ground::Ground;
-use super::journal::State;
+use super::record::State;
 use super::shared::{Half, Record};
 use crate::sync::{AtomicU64, Ordering, fence};
 

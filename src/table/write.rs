@@ -1,16 +1,14 @@
 //! Writing: under the bucket's lock, through the journal.
 
 use super::Table;
-use super::closure::Inside;
+use super::change::Change;
 use super::column::{Cell, Column, Number, Value};
 use super::ground::{Ground, Name};
-use super::index::Found;
-use super::journal::{Change, Hold, Tally};
-use super::layout::Layout;
-use super::row::{RowMut, cell_is, words_of};
+use super::hold::Hold;
+use super::record::Tally;
+use super::row::cell_is;
 use crate::robust::Patience;
-use crate::shm::store_bytes;
-use crate::sync::{Ordering, clock, owned};
+use crate::sync::{Ordering, owned};
 use crate::{Error, Result};
 
 /// What [`Table::set`] has done.
@@ -163,52 +161,6 @@ impl Table {
     pub fn decr<T: Number>(&self, key: impl AsRef<[u8]>, column: Column<T>, by: T) -> Result<T> {
         self.incr(key, column, by.negated())
     }
-
-    /// Changes the row of `key` by a closure that sees and sets its columns: all that it sets is written when it returns, or nothing. None when
-    /// there is no row.
-    ///
-    /// The closure holds the row: nobody else writes it meanwhile, so it should be short. Inside it, what asks the same table for anything
-    /// finds nothing, or gets [`Error::WouldDeadlock`] if it can return an error. A panic changes nothing.
-    ///
-    /// # Errors
-    /// As [`Table::update`]; [`Error::WrongProcess`] in a process that was forked inside the closure.
-    ///
-    /// # Examples
-    /// ```
-    /// let mut schema = commons::Schema::new();
-    /// let hits = schema.int("hits");
-    /// let table = commons::Table::new(8, schema)?;
-    /// table.set("b", &[hits.is(4)])?;
-    /// let before = table.update_with("b", |row| {
-    ///     let n = row.get(hits);
-    ///     row.set(hits, n * 2);
-    ///     n
-    /// })?;
-    /// assert_eq!((before, table.value("b", hits)), (Some(4), Some(8)));
-    /// # Ok::<(), commons::Error>(())
-    /// ```
-    pub fn update_with<R>(&self, key: impl AsRef<[u8]>, f: impl FnOnce(&mut RowMut<'_>) -> R) -> Result<Option<R>> {
-        self.ground.with(key.as_ref(), false, f)
-    }
-
-    /// The same; a row that is not there is made, all zero, unless the closure panics.
-    ///
-    /// # Errors
-    /// As [`Table::set`], and as [`Table::update_with`].
-    ///
-    /// # Examples
-    /// ```
-    /// let mut schema = commons::Schema::new();
-    /// let hits = schema.int("hits");
-    /// let table = commons::Table::new(8, schema)?;
-    /// table.upsert_with("b", |row| row.set(hits, 7))?;
-    /// assert_eq!(table.value("b", hits), Some(7));
-    /// # Ok::<(), commons::Error>(())
-    /// ```
-    pub fn upsert_with<R>(&self, key: impl AsRef<[u8]>, f: impl FnOnce(&mut RowMut<'_>) -> R) -> Result<R> {
-        let done = self.ground.with(key.as_ref(), true, f)?;
-        done.ok_or(Error::Full { capacity: self.ground.layout.capacity as usize })
-    }
 }
 
 impl Ground {
@@ -285,148 +237,6 @@ impl Ground {
             Ok(inserted.map(|()| Some(Outcome::Inserted)))
         })
     }
-
-    fn with<R>(&self, key: &[u8], or_insert: bool, f: impl FnOnce(&mut RowMut<'_>) -> R) -> Result<Option<R>> {
-        let mut f = Some(f);
-        self.in_bucket(key, |hold, name| {
-            let found = hold.find(name);
-            let live = found.filter(|found| !self.has_expired(self.row(found.row)));
-            if live.is_none() && !or_insert {
-                return Ok(Attempt::Done(None));
-            }
-            // All that could be refused comes before the closure, which runs once.
-            let Some(mut change) = Change::begin(hold)? else { return Ok(Attempt::NoRecord) };
-            let fresh = match found {
-                Some(_) => None,
-                None => match change.take_row()? {
-                    None => return Ok(Attempt::NoRow),
-                    fresh => fresh,
-                },
-            };
-            let Some(f) = f.take() else { return Ok(Attempt::Done(None)) };
-            let mut draft = RowMut::new(self, live.map(|found| self.columns_of(self.row(found.row))));
-            let inside = Inside::of(self);
-            let result = f(&mut draft);
-            drop(inside);
-            if !hold.is_mine() {
-                let (call, expected) = ("writing what a table's closure has set", "process that called it");
-                return Err(Error::WrongProcess { call, expected, pid: std::process::id() });
-            }
-            let cells = draft.changes()?;
-            match (live, fresh) {
-                (Some(found), _) => hold.update(change, found, &cells, None)?,
-                (None, Some(fresh)) => hold.fill(change, name, fresh, &cells, 0)?,
-                (None, None) => drop(hold.insert(change, name, found, &cells, 0)?),
-            }
-            Ok(Attempt::Done(Some(result)))
-        })
-    }
-}
-
-impl Hold<'_> {
-    /// Merges `cells` into a row.
-    #[inline]
-    fn update(&self, mut change: Change<'_>, found: Found, cells: &[Cell<'_>], due: Option<u64>) -> Result<()> {
-        let ground = self.ground;
-        let row = ground.row(found.row);
-        for cell in cells {
-            change.save(found.row, ground.layout.columns + cell.column.at as usize, words_of(cell.value));
-        }
-        let due = due.zip(ground.layout.expiry);
-        if let Some((_, at)) = due {
-            change.save(found.row, at, 1);
-        }
-        if !cells.is_empty() || due.is_some() {
-            change.arm();
-        }
-        self.put(found.row, cells);
-        if let Some((due, at)) = due {
-            row[at].store(due, Ordering::Relaxed);
-            ground.expects(due);
-        }
-        ground.touch(row);
-        change.commit(Tally { updates: 1, ..Tally::default() })
-    }
-
-    /// Makes a row, in the place of an `expired` one or in a fresh one.
-    pub(super) fn insert(
-        &self,
-        mut change: Change<'_>,
-        name: Name<'_>,
-        expired: Option<Found>,
-        cells: &[Cell<'_>],
-        due: u64,
-    ) -> Result<Attempt<()>> {
-        if let Some(expired) = expired {
-            return self.renew(change, expired, cells, due).map(Attempt::Done);
-        }
-        match change.take_row()? {
-            None => Ok(Attempt::NoRow),
-            Some(row) => self.fill(change, name, row, cells, due).map(Attempt::Done),
-        }
-    }
-
-    /// Fills a fresh row and links it.
-    fn fill(&self, mut change: Change<'_>, name: Name<'_>, number: u32, cells: &[Cell<'_>], due: u64) -> Result<()> {
-        let ground = self.ground;
-        let row = ground.row(number);
-        row[Layout::LINKS].store(0, Ordering::Relaxed);
-        row[Layout::NAME].store(u64::from(name.low) << 32 | name.key.len() as u64, Ordering::Relaxed);
-        store_bytes(ground.key_of(row), name.key);
-        if let Some(at) = ground.layout.expiry {
-            row[at].store(due, Ordering::Relaxed);
-            ground.expects(due);
-        }
-        ground.touch(row);
-        self.clear(number);
-        self.put(number, cells);
-        let tally = self.plan_link(&mut change, number, name.low);
-        change.arm();
-        change.commit(Tally { inserts: 1, ..tally })
-    }
-
-    /// Makes a new row of an expired one that nobody has reclaimed: one deletion and one insertion, at one instant.
-    fn renew(&self, mut change: Change<'_>, expired: Found, cells: &[Cell<'_>], due: u64) -> Result<()> {
-        let ground = self.ground;
-        let row = ground.row(expired.row);
-        change.save(expired.row, ground.layout.columns, ground.layout.width);
-        if let Some(at) = ground.layout.expiry {
-            change.save(expired.row, at, 1);
-        }
-        change.arm();
-        self.clear(expired.row);
-        self.put(expired.row, cells);
-        if let Some(at) = ground.layout.expiry {
-            row[at].store(due, Ordering::Relaxed);
-            ground.expects(due);
-        }
-        ground.touch(row);
-        change.commit(Tally { inserts: 1, deletes: 1, ..Tally::default() })
-    }
-
-    /// Makes all columns of a row zero and empty.
-    fn clear(&self, row: u32) {
-        let columns = self.ground.columns_of(self.ground.row(row));
-        for spec in &self.ground.schema.columns {
-            columns[spec.at as usize].store(0, Ordering::Relaxed);
-        }
-    }
-
-    /// Writes `cells`, which were checked.
-    #[inline]
-    fn put(&self, row: u32, cells: &[Cell<'_>]) {
-        let columns = self.ground.columns_of(self.ground.row(row));
-        for cell in cells {
-            let words = &columns[cell.column.at as usize..];
-            match cell.value {
-                Value::Word(word) => words[0].store(word, Ordering::Relaxed),
-                Value::Bytes(bytes) => {
-                    words[0].store(bytes.len() as u64, Ordering::Relaxed);
-                    store_bytes(&words[1..], bytes);
-                }
-            }
-        }
-    }
 }
 
 impl<R> Attempt<R> {
@@ -437,11 +247,4 @@ impl<R> Attempt<R> {
             Attempt::NoRow => Attempt::NoRow,
         }
     }
-}
-
-/// The instant `after` from now.
-pub(super) fn due_after(after: std::time::Duration) -> u64 {
-    // What lies beyond the clock's range (584 years) is never.
-    let due = u64::try_from(after.as_nanos()).ok().and_then(|ns| clock::now().checked_add(ns));
-    due.unwrap_or(u64::MAX)
 }

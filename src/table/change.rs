@@ -1,0 +1,158 @@
+//! A change of more than one word, all or nothing: the writer's side of the journal.
+
+use super::hold::Hold;
+use super::record::{Phase, State, Tally};
+use super::shared::{PLACES, Record};
+use crate::Result;
+use crate::robust::{Patience, me};
+use crate::sync::{AtomicU64, Ordering, fence, owned};
+
+/// A word that changes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Word {
+    /// Of the bucket: 0..6 the places, 6 the overflow.
+    Bucket(usize),
+    /// Of a row.
+    Row(u32, usize),
+}
+
+/// The number of the bucket's overflow word in a log.
+pub(super) const OVERFLOW: usize = PLACES;
+
+/// Words that a change moves besides columns: places, links, the overflow.
+const STAGED: usize = 6;
+
+/// A change in the making, under a [`Hold`]. Dropped before it is committed, it has not happened.
+pub(super) struct Change<'h> {
+    hold: &'h Hold<'h>,
+    index: usize,
+    record: &'h Record,
+    log: &'h [AtomicU64],
+    state: State,
+    logged: usize,
+    staged: [(Word, u64); STAGED],
+    stages: usize,
+}
+
+impl<'h> Change<'h> {
+    /// Takes a record; None when all are taken.
+    pub(super) fn begin(hold: &'h Hold<'h>) -> Result<Option<Change<'h>>> {
+        let (ground, seat) = (hold.ground, me()?);
+        let all = ground.records.len();
+        for n in 0..all {
+            let index = (seat.index() + n) % all;
+            let record = &ground.records[index];
+            // Relaxed: the exchange decides.
+            let seen = State(record.state.load(Ordering::Relaxed));
+            let state = State::new(seat.tag(), hold.bucket, Phase::Busy, seen.parity());
+            // AcqRel: Acquire pairs with the Release of the last owner (its figures are seen); Release is for whoever settles this one.
+            let taken = seen.phase() == Phase::Free
+                && record.state.compare_exchange(seen.0, state.0, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+            if taken {
+                // Relaxed, both: they mean nothing before the next state, which publishes them.
+                record.taken.store(0, Ordering::Relaxed);
+                record.leaving.store(0, Ordering::Relaxed);
+                let log = ground.log_of(index);
+                let staged = [(Word::Bucket(0), 0); STAGED];
+                return Ok(Some(Change { hold, index, record, log, state, logged: 0, staged, stages: 0 }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        self.state = self.state.at(phase);
+        // Release: pairs with the Acquire in `repair`; whoever settles this sees what the new phase speaks of.
+        self.record.state.store(self.state.0, Ordering::Release);
+    }
+
+    /// Takes a row from the pool; None when there is none.
+    pub(super) fn take_row(&mut self) -> Result<Option<u32>> {
+        let (ground, bucket) = (self.hold.ground, self.hold.bucket);
+        ground.take_row(bucket, |row| {
+            // Relaxed: published by the phase.
+            self.record.taken.store(row.into(), Ordering::Relaxed);
+            self.enter(Phase::Taking);
+        })
+    }
+
+    /// Writes the present words down, before they change.
+    pub(super) fn save(&mut self, row: u32, at: usize, len: usize) {
+        let (ground, bucket) = (self.hold.ground, self.hold.bucket);
+        let mut put = |value: u64| {
+            // Relaxed: published by `arm`.
+            self.log[self.logged].store(value, Ordering::Relaxed);
+            self.logged += 1;
+        };
+        put(u64::from(row) << 32 | at as u64);
+        put(len as u64);
+        for offset in 0..len {
+            put(owned(ground.word(bucket, row, at + offset)));
+        }
+    }
+
+    /// Plans one word's change, to be made by `arm`.
+    pub(super) fn stage(&mut self, word: Word, value: u64) {
+        let (row, at) = word.address();
+        self.save(row, at, 1);
+        self.staged[self.stages] = (word, value);
+        self.stages += 1;
+    }
+
+    /// Plans that `row` goes back to the pool when the change is made.
+    pub(super) fn leave(&mut self, row: u32) {
+        // Relaxed: published by the phase.
+        self.record.leaving.store(row.into(), Ordering::Relaxed);
+    }
+
+    /// Makes the log valid, and makes the planned changes. From here on everything that was saved may be written.
+    pub(super) fn arm(&mut self) {
+        // Relaxed: published by the phase.
+        self.record.logged.store(self.logged as u64, Ordering::Relaxed);
+        self.enter(Phase::Undo);
+        // Nothing of the change comes before the log is valid.
+        fence(Ordering::Release);
+        for (word, value) in &self.staged[..self.stages] {
+            let (row, at) = word.address();
+            // Relaxed: readers check the lock's version; the next owner comes by them through the commit or the lock.
+            self.hold.ground.word(self.hold.bucket, row, at).store(*value, Ordering::Relaxed);
+        }
+    }
+
+    /// Makes the change: one store.
+    pub(super) fn commit(mut self, tally: Tally) -> Result<()> {
+        let ground = self.hold.ground;
+        let parity = self.state.parity();
+        let number = self.record.fill_other(parity, tally);
+        if owned(&self.record.leaving) != 0 {
+            self.state = self.state.other_half();
+            self.enter(Phase::Freeing);
+            ground.give_noted(&self.record.leaving, self.hold.bucket, Patience::Endless)?;
+        }
+        ground.set_free(self.record, State::free(number, 1 - parity));
+        self.state = State(0);
+        Ok(())
+    }
+}
+
+impl Drop for Change<'_> {
+    fn drop(&mut self) {
+        // A process forked meanwhile has only a copy; the record is its parent's.
+        if self.state.phase() == Phase::Free || !self.hold.is_mine() {
+            return;
+        }
+        // An operation that gave up, or a closure that panicked. Should the pool's lock be refused, the record stays as it is, and the
+        // bucket's next owner would not look for it: but it is refused only to a thread without a slot, and this one has one.
+        let _ = self.hold.ground.settle(self.index, self.state, Patience::Endless, Tally::default());
+    }
+}
+
+impl Word {
+    /// As the log says it: the row, or 0 for the bucket; which of its words.
+    fn address(self) -> (u32, usize) {
+        match self {
+            Word::Bucket(at) => (0, at),
+            Word::Row(row, at) => (row, at),
+        }
+    }
+}

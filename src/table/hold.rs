@@ -1,0 +1,168 @@
+//! Holding a bucket, and what its next owner does if the last one died: undo or finish what its record says.
+//!
+//! A writer holds the lock of one bucket and one record. The record's state names the bucket, so the next owner of that bucket's lock finds
+//! it: under the lock, any record that names the bucket and is not one's own is a dead writer's. Settling a record reads only what it does
+//! not change, so it may be broken off by another death at any point, and is begun again by the owner after that.
+
+use super::closure;
+use super::ground::{Ground, WHAT};
+use super::record::{Phase, State, Tally};
+use super::shared::Record;
+use crate::Result;
+use crate::robust::{Owned, Patience, Rest, Slices, TURN, arm, certainly_dead, disarm};
+use crate::sync::{AtomicU64, Look, Ordering, fence, futex, owned};
+
+/// Holds a bucket until it is dropped.
+pub(super) struct Hold<'t> {
+    pub(super) ground: &'t Ground,
+    pub(super) bucket: usize,
+    owned: Option<Owned>,
+    in_order: bool,
+}
+
+impl Ground {
+    /// Takes the lock of `bucket`, and settles what its last owner left if that one died.
+    pub(super) fn hold(&self, bucket: usize, patience: Patience) -> Result<Hold<'_>> {
+        closure::outside(self)?;
+        let lock = &self.buckets[bucket].lock;
+        let owned = lock.acquire(self.buckets.key(lock.cell()), WHAT, patience)?;
+        // Pairs with the Acquire fence in `RobustLock::still`: who reads anything that is written from here on sees the lock taken.
+        fence(Ordering::Release);
+        let recovered = owned.recovered();
+        let mut hold = Hold { ground: self, bucket, owned: Some(owned), in_order: !recovered };
+        if recovered {
+            self.repair(bucket, patience)?;
+            hold.in_order = true;
+        }
+        Ok(hold)
+    }
+
+    /// Settles every record that names `bucket`, whose lock the caller has from a dead owner.
+    #[cold]
+    fn repair(&self, bucket: usize, patience: Patience) -> Result<()> {
+        for (index, record) in self.records.iter().enumerate() {
+            // Acquire: pairs with the Release of every change of state; what the dead one wrote before it is seen.
+            let state = State(record.state.load(Ordering::Acquire));
+            if state.phase() != Phase::Free && state.bucket() == bucket {
+                self.settle(index, state, patience, Tally { recoveries: 1, ..Tally::default() })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Undoes or finishes what the record says. May be broken off at any point and done again: it reads only what it does not change.
+    pub(super) fn settle(&self, index: usize, state: State, patience: Patience, tally: Tally) -> Result<()> {
+        let record = &self.records[index];
+        let bucket = state.bucket();
+        match state.phase() {
+            Phase::Free | Phase::Busy => {}
+            Phase::Taking => self.give_noted(&record.taken, bucket, patience)?,
+            Phase::Undo => {
+                self.write_back(index, bucket);
+                self.give_noted(&record.taken, bucket, patience)?;
+            }
+            Phase::Freeing => self.give_noted(&record.leaving, bucket, patience)?,
+        }
+        let number = record.fill_other(state.parity(), tally);
+        self.set_free(record, State::free(number, 1 - state.parity()));
+        Ok(())
+    }
+
+    pub(super) fn give_noted(&self, noted: &AtomicU64, bucket: usize, patience: Patience) -> Result<()> {
+        match owned(noted) as u32 {
+            0 => Ok(()),
+            row => self.give_row(row, bucket, patience),
+        }
+    }
+
+    pub(super) fn log_of(&self, index: usize) -> &[AtomicU64] {
+        &self.logs[index * self.layout.log..][..self.layout.log]
+    }
+
+    /// Writes the old words back.
+    fn write_back(&self, index: usize, bucket: usize) {
+        let mut log = &self.log_of(index)[..owned(&self.records[index].logged) as usize];
+        while let [target, len, rest @ ..] = log {
+            let (target, len) = (owned(target), owned(len) as usize);
+            let (row, at) = ((target >> 32) as u32, target as u32 as usize);
+            let (old, next) = rest.split_at(len);
+            for (offset, word) in old.iter().enumerate() {
+                // Release: pairs with the Acquire of whoever takes the bucket's lock next, should this thread die before it lets go.
+                self.word(bucket, row, at + offset).store(owned(word), Ordering::Release);
+            }
+            log = next;
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn word(&self, bucket: usize, row: u32, at: usize) -> &AtomicU64 {
+        if row != 0 {
+            return &self.row(row)[at];
+        }
+        let bucket = &self.buckets[bucket];
+        bucket.places.get(at).unwrap_or(&bucket.overflow)
+    }
+
+    pub(super) fn set_free(&self, record: &Record, state: State) {
+        // Release: pairs with the Acquire of the next writer's exchange, and of those who sum up.
+        record.state.store(state.0, Ordering::Release);
+        // Relaxed: who waits for a record armed the word before it looked; one that is missed here looks again after its slice.
+        if self.head.turn.load(Ordering::Relaxed) & 1 == 1 {
+            self.wake_for_record();
+        }
+    }
+
+    #[cold]
+    fn wake_for_record(&self) {
+        // Release: pairs with the AcqRel in `arm`.
+        let before = self.head.turn.fetch_add(TURN, Ordering::Release);
+        if futex::wake(&self.head.turn, 1) == 0 {
+            disarm(&self.head.turn, before);
+        }
+    }
+
+    /// Settles what the dead have left in any bucket; whether there was anything. The caller holds no bucket.
+    #[cold]
+    pub(super) fn sweep(&self) -> Result<bool> {
+        let mut found = false;
+        for record in self.records.iter() {
+            // Acquire: as in `repair`.
+            let state = State(record.state.load(Ordering::Acquire));
+            if state.phase() != Phase::Free && certainly_dead(state.tag(), Look::Close) {
+                drop(self.hold(state.bucket(), Patience::Endless)?);
+                found = true;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Waits until a record is free: more writers than there are records are in the middle of a change. The caller holds no bucket.
+    #[cold]
+    pub(super) fn wait_for_record(&self) -> Result<()> {
+        let mut slices = Slices::new();
+        loop {
+            let armed = arm(&self.head.turn);
+            // Acquire: as in `repair`.
+            let free = |record: &Record| State(record.state.load(Ordering::Acquire)).phase() == Phase::Free;
+            if self.records.iter().any(free) || self.sweep()? {
+                return Ok(());
+            }
+            let _: Rest = slices.rest(&self.head.turn, armed, Patience::Endless);
+        }
+    }
+}
+
+impl Hold<'_> {
+    /// Whether the calling thread holds it still: not in a process forked meanwhile.
+    pub(super) fn is_mine(&self) -> bool {
+        self.owned.as_ref().is_some_and(Owned::is_mine)
+    }
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        let Some(owned) = self.owned.take() else { return };
+        let lock = &self.ground.buckets[self.bucket].lock;
+        if self.in_order { lock.release(owned) } else { lock.release_dirty(owned) }
+    }
+}
