@@ -169,7 +169,13 @@ impl Run<'_> {
             commons::harness::pretend_dead(pid);
             mark();
             match mode {
-                Mode::Manager => drop(commons::recover(pid)),
+                Mode::Manager => {
+                    drop(commons::recover(pid));
+                    // It has freed the locks; what they guard is repaired by whoever comes next.
+                    if world.desk.is_some() {
+                        rescue(world);
+                    }
+                }
                 _ => rescue(world),
             }
             mark();
