@@ -77,6 +77,8 @@ pub struct Plan {
     sorted: bool,
     /// It is never full, for rows are evicted.
     pub evicts: bool,
+    /// There is more than one bucket.
+    pub apart: bool,
     rescue: fn(&World),
 }
 
@@ -120,6 +122,7 @@ impl Plan {
             brings: false,
             sorted: false,
             evicts: false,
+            apart: false,
             rescue: reads,
         }
     }
@@ -150,6 +153,10 @@ impl Plan {
     }
     pub fn evicts(self) -> Plan {
         Plan { evicts: true, ..self }
+    }
+    /// With two buckets, and room for four rows in both: the keys are of the one, the spares of the other.
+    pub fn apart(self) -> Plan {
+        Plan { apart: true, sorted: true, ..self.shape(|b| b.capacity(4).buckets(2)) }
     }
     pub fn rescue(self, rescue: fn(&World)) -> Plan {
         Plan { rescue, ..self }
@@ -298,6 +305,17 @@ impl Desk {
         for (n, key) in keys.iter().enumerate() {
             self.set(key.as_ref(), n as i64 + 1, 0.5, "a name").expect("room");
         }
+    }
+
+    /// Lets another process do this and leave.
+    pub fn by_another(&self, does: impl FnOnce(&Desk)) {
+        let pid = kit::fork(|| {
+            does(self);
+            0
+        });
+        kit::wait_for_end(pid);
+        commons::recover(pid as u32).expect("it is dead");
+        kit::wait(pid);
     }
 
     pub fn content(&self, row: &commons::Row) -> Content {

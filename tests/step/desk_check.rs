@@ -46,8 +46,8 @@ pub fn alive(world: &World, death: &Death) -> Check {
             ensure!(known, "a reader meets a row that never was: {row:?}");
         }
     }
-    // It is the bucket of all, unless others have one for themselves.
-    if desk.plan.brings { Ok(0) } else { with_rows(desk, &possible).map(|_| 0) }
+    // So it has no bucket, if that is the only one.
+    if desk.plan.apart { Ok(0) } else { with_rows(desk, &possible).map(|_| 0) }
 }
 
 pub fn check(world: &World, death: &Death) -> Check {
@@ -80,7 +80,11 @@ pub fn check(world: &World, death: &Death) -> Check {
     for key in others.filter(|key| !state.rows.contains_key(*key)) {
         ensure!(!desk.table.exists(key), "{key} is met by name and not by a scan");
     }
-    if desk.plan.evicts { evict(desk)? } else { use_up(desk, &state)? }
+    if desk.plan.evicts {
+        evict(desk)?
+    } else {
+        use_up(desk, &state)?
+    }
     Ok(stage)
 }
 
@@ -144,6 +148,9 @@ fn use_up(desk: &Desk, state: &State) -> Result<(), String> {
         let left = desk.rows()?;
         ensure!(left.is_empty() && desk.table.is_empty(), "all were removed, and {left:?} is left");
     }
+    // Each bucket has six places; so much for those who count the rest.
+    let (longest, most) = (desk.table.stats().longest_chain as usize, capacity.saturating_sub(6));
+    ensure!(desk.plan.apart || longest == most, "a tree of {longest} where there is none but of {most}");
     Ok(())
 }
 

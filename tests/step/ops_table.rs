@@ -46,6 +46,17 @@ fn sets() -> Vec<Plan> {
         Plan::new("table_touch", UPDATED, |d| outcome(d.table.set("k", &[])))
             .arrange(three)
             .then(|_, s| s.update("k", |_| {})),
+        Plan::new("table_set_used_record", UPDATED, |d| outcome(d.table.set("k", &[d.hits.is(99)])))
+            .arrange(|d| {
+                // Whose seat and record the child has next inserted the row, and removed one that is another's now.
+                d.have(&["a", "b"]);
+                d.by_another(|d| {
+                    d.have(&["k"]);
+                    d.table.del("a");
+                });
+                d.have(&["z"]);
+            })
+            .then(|_, s| s.update("k", |row| row.0 = 99)),
         Plan::new("table_set_refused", 1, |d| d.set("k", 1, 1.0, "longer than twenty-four bytes").is_err().into())
             .arrange(three),
     ]

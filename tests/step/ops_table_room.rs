@@ -224,8 +224,7 @@ fn after_deaths() -> Vec<Plan> {
             .before(die_inserting)
             .rescue(scans),
         Plan::new("table_swept_after_death", INSERTED, |d| outcome(d.set(&d.spares[1], 7, -2.5, "Bob")))
-            .shape(apart)
-            .sorted()
+            .apart()
             .arrange(|d| d.have(&[&d.keys[0], &d.spares[2], &d.spares[3]]))
             .focus(|d| &d.spares[1])
             .before(|d| _ = d.table.upsert_with(d.key(1), |_| die()))
@@ -233,23 +232,17 @@ fn after_deaths() -> Vec<Plan> {
     ]
 }
 
-fn apart(builder: TableBuilder) -> TableBuilder {
-    builder.capacity(4).buckets(2)
-}
-
 /// The dead have the last row in one bucket, and whoever needs it comes by another.
 fn swept() -> Vec<Plan> {
     vec![
         Plan::new("table_set_swept", INSERTED, |d| outcome(d.set(d.key(0), 7, -2.5, "Bob")))
-            .shape(apart)
-            .sorted()
+            .apart()
             .arrange(|d| d.have(&[&d.keys[1], &d.keys[2], &d.keys[3]]))
             .focus(|d| d.key(0))
             .then(|d, s| s.insert(d.key(0), 7, -2.5, "Bob"))
             .rescued_by_an_insertion(),
         Plan::new("table_del_swept", 1, |d| d.table.del(d.key(0)).into())
-            .shape(apart)
-            .sorted()
+            .apart()
             .arrange(|d| d.have(&[&d.keys[0], &d.keys[1], &d.keys[2], &d.keys[3]]))
             .focus(|d| d.key(0))
             .then(|d, s| s.remove(d.key(0)))

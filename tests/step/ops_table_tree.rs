@@ -5,7 +5,7 @@ use crate::desk::{Desk, INSERTED, Plan, SORTED, outcome, reads, scans, writes};
 use crate::op::Op;
 
 pub fn all() -> Vec<Op> {
-    let rescues = [reads, writes, scans];
+    let rescues = [reads, writes, reads, writes, scans];
     let turns = inserts().into_iter().chain(removals()).zip(rescues.into_iter().cycle());
     turns.map(|(plan, rescue)| plan.rescue(rescue).op()).collect()
 }
