@@ -26,7 +26,7 @@ pub fn all() -> Vec<Pair> {
         pair("pair_table_incr_incr", |w| seated(w, incr), incr, both_counted).arrange(with_k),
         pair("pair_table_set_get", |w| seated(w, |w| write(w, 10)), get_soon, whole).arrange(with_k),
         pair("pair_table_get_set", get_first, |w| write(w, 20), |w, a, b| whole(w, b, a)).arrange(with_k),
-        pair("pair_table_get_reused", get_first, |w| replace(w), |w, a, _| old_or_gone(w, a)).arrange(with_k),
+        pair("pair_table_get_reused", get_first, replace, |w, a, _| old_or_gone(w, a)).arrange(with_k),
         pair("pair_table_iter_del", |w| seated(w, scan), del, others_met_once).arrange(three),
         pair("pair_table_del_iter", |w| seated(w, del), scan, |w, a, b| others_met_once(w, b, a)).arrange(three),
         pair("pair_table_len_del", |w| seated(w, |w| w.desk().table.len() as u64), del, two_or_three).arrange(three),
