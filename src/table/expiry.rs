@@ -92,19 +92,6 @@ impl Table {
 }
 
 impl Ground {
-    /// Notes that a row will expire at `due`; before it does.
-    pub(super) fn expects(&self, due: u64) {
-        // Relaxed: a bound that keeps searches away; one that misses it for a moment finds the row the next time.
-        let soonest = &self.head.soonest;
-        let mut seen = soonest.load(Ordering::Relaxed);
-        while due != 0 && due < seen {
-            match soonest.compare_exchange(seen, due, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return,
-                Err(now) => seen = now,
-            }
-        }
-    }
-
     /// Looks at `budget` rows, or until `enough` of them were reclaimed.
     fn purge(&self, budget: usize, enough: usize) -> Result<usize> {
         let touched = u64::from(self.touched());
@@ -163,7 +150,9 @@ impl Ground {
     /// [`Error::Full`] when there is nothing of the kind.
     #[cold]
     pub(super) fn make_room(&self) -> Result<()> {
-        if self.sweep()? || self.reclaim_one()? || self.evict_one()? {
+        // Last, what others have given back since the caller found nothing, or are about to: a row that has expired may have been reclaimed by
+        // somebody else, and then there is room.
+        if self.sweep()? || self.reclaim_one()? || self.evict_one()? || self.await_leaving()? || self.has_free_row()? {
             return Ok(());
         }
         Err(Error::Full { capacity: self.layout.capacity as usize })
@@ -171,24 +160,15 @@ impl Ground {
 
     /// Reclaims an expired row, if there is one.
     fn reclaim_one(&self) -> Result<bool> {
-        let soonest = &self.head.soonest;
-        // Relaxed, all: see `expects`.
-        if self.layout.expiry.is_none() || soonest.load(Ordering::Relaxed) > clock::now() {
+        if self.layout.expiry.is_none() {
             return Ok(false);
         }
-        // Whoever sets a time from here on lowers it again; whoever did before is met by the search, or lowered it in vain and is met next time.
-        soonest.store(u64::MAX, Ordering::Relaxed);
+        let Some(search) = self.begin_search() else { return Ok(false) };
         if self.purge(usize::MAX, 1)? == 1 {
-            // There may be more.
-            soonest.store(0, Ordering::Relaxed);
+            // There may be more, so the search stays open.
             return Ok(true);
         }
-        let at = self.layout.expiry.unwrap_or_default();
-        for row in (1..=self.touched()).map(|row| self.row(row)) {
-            if row[Layout::MARK].load(Ordering::Relaxed) != 0 {
-                self.expects(row[at].load(Ordering::Relaxed));
-            }
-        }
+        self.end_search(&search);
         Ok(false)
     }
 

@@ -89,6 +89,10 @@ impl Ground {
             for (offset, word) in old.iter().enumerate() {
                 // Release: pairs with the Acquire of whoever takes the bucket's lock next, should this thread die before it lets go.
                 self.word(bucket, row, at + offset).store(owned(word), Ordering::Release);
+                // The time that counts again may have been overlooked while another one stood there.
+                if row != 0 && self.layout.expiry == Some(at + offset) {
+                    self.expects(owned(word));
+                }
             }
             log = next;
         }
@@ -129,6 +133,21 @@ impl Ground {
             // Acquire: as in `repair`.
             let state = State(record.state.load(Ordering::Acquire));
             if state.phase() != Phase::Free && certainly_dead(state.tag(), Look::Close) {
+                drop(self.hold(state.bucket(), Patience::Endless)?);
+                found = true;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Waits for those who have removed a row and not yet given it back; whether there was anybody. The caller holds no bucket.
+    #[cold]
+    pub(super) fn await_leaving(&self) -> Result<bool> {
+        let mut found = false;
+        for record in self.records.iter() {
+            // Acquire: as in `repair`.
+            let state = State(record.state.load(Ordering::Acquire));
+            if state.phase() == Phase::Freeing {
                 drop(self.hold(state.bucket(), Patience::Endless)?);
                 found = true;
             }

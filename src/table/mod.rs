@@ -74,6 +74,7 @@ mod remove;
 mod row;
 mod schema;
 mod shared;
+mod soonest;
 mod stats;
 mod write;
 

@@ -62,6 +62,13 @@ impl Ground {
         Ok(row)
     }
 
+    /// Whether there is a row that belongs to nobody.
+    pub(super) fn has_free_row(&self) -> Result<bool> {
+        self.in_pool(Patience::Endless, |pool| {
+            owned(&pool.first) != 0 || owned(&pool.fresh) < self.layout.capacity.into()
+        })
+    }
+
     /// Gives `row` back if it belongs to `bucket`; else it is back already.
     pub(super) fn give_row(&self, row: u32, bucket: usize, patience: Patience) -> Result<()> {
         self.in_pool(patience, |pool| {
