@@ -216,7 +216,7 @@ fn chaos(managed: bool, buckets: usize) {
     let stats = world.rows.table.stats();
     note(&format!("{steps} steps, {kills} kills, {stops} stops, {} recoveries", stats.recoveries));
     assert!(
-        steps > 1_000 && kills > 20 * seconds,
+        steps > 1_000 && kills > 5 * seconds,
         "{steps} steps, {kills} kills: too little happened to prove anything"
     );
 }

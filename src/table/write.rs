@@ -190,7 +190,8 @@ impl Ground {
         for (n, cell) in cells.iter().enumerate() {
             let spec = self.schema.spec(cell.column);
             let spec = spec.filter(|spec| spec.kind.is_number() == matches!(cell.value, Value::Word(_)));
-            let spec = spec.ok_or(Error::ForeignColumn { of: "its" })?;
+            let of = if matches!(cell.value, Value::Word(_)) { "i64 or f64" } else { "str or [u8]" };
+            let spec = spec.ok_or(Error::ForeignColumn { of })?;
             spec.fits(cell.value)?;
             if cells[..n].iter().any(|earlier| earlier.column == cell.column) {
                 return Err(Error::DuplicateColumn { column: spec.name.clone() });
