@@ -193,3 +193,30 @@ fn expired_rows_make_room_for_all_at_once() {
         assert_eq!((table.len(), table.stats().deletes), (WORKERS * EACH, (WORKERS * EACH) as u64));
     }
 }
+
+/// What has a timeout keeps to it when a writer stands still, and a scan that has one leaves out what it cannot read whole.
+#[test]
+fn a_stopped_writer_holds_up_nobody_who_is_in_a_hurry() {
+    let Thrice { table, n, .. } = &Thrice::new(20, 500);
+    (0..20).for_each(|key| _ = table.set(key.to_string(), &[n.is(1)]).unwrap());
+    let inside = Atomic::new(0).unwrap();
+    let writer = in_child(|| {
+        let change = |_: &mut RowMut<'_>| {
+            inside.set(1);
+            common::sleep_for_ever();
+        };
+        table.update_with("7", change).unwrap();
+    });
+    until("it holds the row", || inside.get() == 1);
+    writer.stop();
+    let soon = Duration::from_millis(30);
+    let told = table.upsert_timeout("7", soon, |_| unreachable!("the row is held"));
+    assert!(matches!(told, Err(Error::Timeout { after }) if after == soon));
+    let keys: Vec<_> = table.iter().timeout(soon).map(|(key, _)| key.as_str().unwrap().to_owned()).collect();
+    assert!(!keys.contains(&"7".to_owned()) && (17..20).contains(&keys.len()), "{keys:?}");
+    keys.iter().for_each(|key| table.upsert_timeout(key, soon, |row| row.set(*n, 2)).unwrap());
+    writer.kill();
+    table.upsert_timeout("7", Duration::from_secs(20), |row| row.set(*n, row.get(*n) + 1)).unwrap();
+    assert_eq!((table.iter().count(), table.stats().recoveries), (20, 1));
+    assert!(table.iter().all(|(key, row)| row.get(*n) == 2 || !keys.contains(&key.as_str().unwrap().to_owned())));
+}

@@ -169,18 +169,28 @@ impl Ground {
     pub(super) fn in_bucket<R>(
         &self,
         key: &[u8],
+        attempt: impl FnMut(&Hold<'_>, Name<'_>) -> Result<Attempt<R>>,
+    ) -> Result<R> {
+        self.in_bucket_within(key, Patience::Endless, attempt)
+    }
+
+    #[inline]
+    pub(super) fn in_bucket_within<R>(
+        &self,
+        key: &[u8],
+        patience: Patience,
         mut attempt: impl FnMut(&Hold<'_>, Name<'_>) -> Result<Attempt<R>>,
     ) -> Result<R> {
         let name = self.name(key)?;
         self.prefetch(name);
         loop {
-            let hold = self.hold(name.bucket, Patience::Endless)?;
+            let hold = self.hold(name.bucket, patience)?;
             let done = attempt(&hold, name)?;
             drop(hold);
             match done {
                 Attempt::Done(result) => return Ok(result),
-                Attempt::NoRecord => self.wait_for_record()?,
-                Attempt::NoRow => self.make_room()?,
+                Attempt::NoRecord => self.wait_for_record(patience)?,
+                Attempt::NoRow => self.make_room(patience)?,
             }
         }
     }
