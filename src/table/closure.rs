@@ -85,7 +85,9 @@ impl Table {
         timeout: Duration,
         f: impl FnOnce(&mut RowMut<'_>) -> R,
     ) -> Result<R> {
-        self.upsert_within(key.as_ref(), Patience::lasting(timeout), f)
+        // No time at all needs no clock.
+        let patience = if timeout.is_zero() { Patience::None } else { Patience::lasting(timeout) };
+        self.upsert_within(key.as_ref(), patience, f)
     }
 
     fn upsert_within<R>(&self, key: &[u8], patience: Patience, f: impl FnOnce(&mut RowMut<'_>) -> R) -> Result<R> {
