@@ -3,7 +3,7 @@
 mod served;
 
 use rustix::process::Signal;
-use served::{BINARY, Client, SOON, Served, children, is_alive, is_stopped, send, until};
+use served::{BINARY, Client, Served, children, is_alive, is_stopped, send, until};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::thread;
