@@ -64,9 +64,10 @@ impl Ground {
             // Relaxed: others come by the table through a fork, which orders everything before it.
             word.store(value, Ordering::Relaxed);
         }
-        head.soonest.store(u64::MAX, Ordering::Relaxed); // as above
         let hasher = ahash::RandomState::with_seeds(seed[0], seed[1], seed[2], seed[3]);
-        Ok(Ground { region, head, buckets, records, logs, rows, layout, schema, hasher })
+        let ground = Ground { region, head, buckets, records, logs, rows, layout, schema, hasher };
+        ground.expect_nothing();
+        Ok(ground)
     }
 
     /// The key with its hash.

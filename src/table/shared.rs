@@ -42,7 +42,7 @@ shared! {
         pub(super) turn: AtomicU64,
         /// Where the next search for expired rows begins.
         pub(super) cursor: AtomicU64,
-        /// No row expires before this instant (monotonic, in nanoseconds).
+        /// When the next row may expire; see `soonest`.
         pub(super) soonest: AtomicU64,
         pad: Pad<1>,
         pub(super) pool: Pool,
