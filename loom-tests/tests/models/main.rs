@@ -7,6 +7,7 @@ mod lock_death;
 mod participants;
 mod rwlock;
 mod semaphore;
+mod table;
 mod wait;
 mod wait_death;
 mod watch;
