@@ -8,6 +8,7 @@ mod participants;
 mod rwlock;
 mod semaphore;
 mod table;
+mod table_death;
 mod wait;
 mod wait_death;
 mod watch;
