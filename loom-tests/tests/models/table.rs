@@ -320,3 +320,23 @@ fn the_figures_of_one_moment() {
     });
     assert!(tally.seen(2) > 0 && tally.seen(3) > 0, "it has seen the one change, and both");
 }
+
+#[test]
+fn a_row_and_its_figure_go_together() {
+    let tally = crowd("table, figures while one deletes").all(|tally| {
+        let twins = Twins::new(1, 1);
+        twins.put("a", 1).unwrap();
+        let mut stage = Stage::default();
+        let its = twins.clone();
+        let deleter = stage.seated(move || assert!(its.del("a")));
+        let its = twins.clone();
+        let reader = stage.seated(move || its.stats());
+        stage.begin();
+        let stats = reader.join();
+        assert_eq!((stats.inserts, stats.rows + stats.deletes), (1, 1), "{stats:?}");
+        tally.count(stats.deletes as usize);
+        deleter.join();
+        assert_eq!(twins.stats().deletes, 1);
+    });
+    assert!(tally.seen(0) > 0 && tally.seen(1) > 0, "it has seen the row, and has not");
+}
