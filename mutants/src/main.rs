@@ -8,6 +8,7 @@
 //! `cargo run --release --manifest-path mutants/Cargo.toml -- loom|step [NAME…]`
 
 mod loom;
+mod loom_table;
 mod step;
 mod tree;
 
@@ -35,7 +36,7 @@ pub struct Mutant {
 /// A harness: where its tests are built, and how many may run at once.
 struct Engine {
     name: &'static str,
-    mutants: &'static [Mutant],
+    mutants: &'static [&'static [Mutant]],
     folder: &'static str,
     build: &'static [&'static str],
     at_once: usize,
@@ -44,14 +45,14 @@ struct Engine {
 const ENGINES: [Engine; 2] = [
     Engine {
         name: "loom",
-        mutants: loom::MUTANTS,
+        mutants: &[loom::MUTANTS, loom_table::MUTANTS],
         folder: "loom-tests",
         build: &["test", "--release", "--no-run", "--message-format=json-render-diagnostics"],
         at_once: 2,
     },
     Engine {
         name: "step",
-        mutants: step::MUTANTS,
+        mutants: &[step::MUTANTS],
         folder: ".",
         build: &[
             "test",
@@ -88,17 +89,18 @@ fn main() -> ExitCode {
 
 /// Runs the chosen mutants (all, when none is named); how many failed to be caught, or how many tests fail without any.
 fn run(engine: &Engine, names: &[String]) -> Result<usize, String> {
-    let chosen: Vec<(usize, &Mutant)> =
-        (1..).zip(engine.mutants).filter(|(_, m)| names.is_empty() || names.iter().any(|n| n == m.name)).collect();
+    let mutants: Vec<&Mutant> = engine.mutants.iter().copied().flatten().collect();
+    let wanted = |name: &str| names.is_empty() || names.iter().any(|n| n == name);
+    let chosen: Vec<(usize, &Mutant)> = (1..).zip(mutants.iter().copied()).filter(|(_, m)| wanted(m.name)).collect();
     if chosen.is_empty() {
         return Err(format!(
             "no such mutant; there are {}",
-            engine.mutants.iter().map(|m| m.name).collect::<Vec<_>>().join(", ")
+            mutants.iter().map(|m| m.name).collect::<Vec<_>>().join(", ")
         ));
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("no parent folder")?;
     let copy = root.join("target/mutants").join(engine.name);
-    tree::plant(root, &copy, engine.mutants)?;
+    tree::plant(root, &copy, &mutants)?;
     let tests = build(engine, &copy)?;
 
     let mut failed = 0;
