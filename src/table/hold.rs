@@ -61,6 +61,10 @@ impl Ground {
             Phase::Taking => self.give_noted(&record.taken, bucket, patience)?,
             Phase::Undo => {
                 self.write_back(index, bucket);
+                // What stands there again may expire sooner than a search has read.
+                if self.layout.expiry.is_some() {
+                    self.expects(1);
+                }
                 self.give_noted(&record.taken, bucket, patience)?;
             }
             Phase::Freeing => self.give_noted(&record.leaving, bucket, patience)?,
