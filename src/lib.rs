@@ -27,6 +27,7 @@
 //! | [`Counter`] | a count striped over all threads of all processes |
 //! | [`Lock`], [`RwLock`] | mutual exclusion; many readers or one writer |
 //! | [`Semaphore`], [`Barrier`] | permits; a point at which n threads meet |
+//! | [`Table`] | a hash map with typed columns; exactly the promised number of rows |
 //! | [`Region`] | memory to put several of them in |
 //! | [`recover`] | for supervisors: what to call when a child has died |
 //!

@@ -8,6 +8,7 @@
 //! `cargo run --release --manifest-path mutants/Cargo.toml -- loom|step [NAME…]`
 
 mod loom;
+mod loom_table;
 mod step;
 mod step_table;
 mod tree;
@@ -45,7 +46,7 @@ struct Engine {
 const ENGINES: [Engine; 2] = [
     Engine {
         name: "loom",
-        mutants: &[loom::MUTANTS],
+        mutants: &[loom::MUTANTS, loom_table::MUTANTS],
         folder: "loom-tests",
         build: &["test", "--release", "--no-run", "--message-format=json-render-diagnostics"],
         at_once: 2,
@@ -90,10 +91,8 @@ fn main() -> ExitCode {
 /// Runs the chosen mutants (all, when none is named); how many failed to be caught, or how many tests fail without any.
 fn run(engine: &Engine, names: &[String]) -> Result<usize, String> {
     let mutants: Vec<&Mutant> = engine.mutants.iter().copied().flatten().collect();
-    let chosen: Vec<(usize, &Mutant)> = (1..)
-        .zip(mutants.iter().copied())
-        .filter(|(_, m)| names.is_empty() || names.iter().any(|n| n == m.name))
-        .collect();
+    let wanted = |name: &str| names.is_empty() || names.iter().any(|n| n == name);
+    let chosen: Vec<(usize, &Mutant)> = (1..).zip(mutants.iter().copied()).filter(|(_, m)| wanted(m.name)).collect();
     if chosen.is_empty() {
         return Err(format!(
             "no such mutant; there are {}",

@@ -69,7 +69,7 @@ impl<'h> Change<'h> {
     /// Takes a row from the pool; None when there is none.
     pub(super) fn take_row(&mut self) -> Result<Option<u32>> {
         let (ground, bucket) = (self.hold.ground, self.hold.bucket);
-        ground.take_row(bucket, |row| {
+        ground.take_row(bucket, self.hold.patience, |row| {
             // Relaxed: published by the phase.
             self.record.taken.store(row.into(), Ordering::Relaxed);
             self.enter(Phase::Taking);

@@ -9,18 +9,13 @@ use super::ground::Ground;
 use super::hold::Hold;
 use super::layout::Layout;
 use super::write::{Attempt, Outcome, When};
-use crate::robust::{MAX_PARTICIPANTS, Patience, me};
-use crate::sync::{AtomicU64, Ordering, clock, fence};
+use crate::robust::Patience;
+use crate::sync::{AtomicU64, Ordering, clock};
 use crate::{Error, Result};
 
 /// Rows among which the coldest is evicted. Five come close to the order of use that was meant (Redis, which samples as many, shows it in its
 /// documentation of `maxmemory-samples`); each costs a cache miss.
 const SAMPLE: usize = 5;
-
-/// The bits of `soonest` that name the slot of one who searches for rows that have expired. Whoever sets a time clears them; so one that finds its
-/// own slot there still knows that no time was set meanwhile. The instant loses them: 4 µs.
-const SEARCHER: u64 = (1 << 12) - 1;
-const _: () = assert!(MAX_PARTICIPANTS as u64 <= SEARCHER);
 
 /// Samples in which nothing could be evicted, before the insertion itself is tried again.
 const TRIES: usize = 16;
@@ -85,7 +80,7 @@ impl Table {
     /// ```
     pub fn purge(&self, budget: usize) -> Result<usize> {
         self.with_ttl()?;
-        self.ground.purge(budget, usize::MAX)
+        self.ground.purge(budget, usize::MAX, Patience::Endless)
     }
 
     fn with_ttl(&self) -> Result<()> {
@@ -97,39 +92,15 @@ impl Table {
 }
 
 impl Ground {
-    /// Notes that a row will expire at `due`, which stands in it already.
-    pub(super) fn expects(&self, due: u64) {
-        if due == 0 {
-            return;
-        }
-        // One who searches has written its slot down and then looks at the rows; here the row was written, and now that word is read. Both
-        // have this fence in between, so at least one meets what the other wrote: the row is found, or the search is spoilt. Release and
-        // Acquire order no store before a load of another word.
-        fence(Ordering::SeqCst);
-        let soonest = &self.head.soonest;
-        // Relaxed: ordered by the fence, and nothing else is read by it.
-        let mut seen = soonest.load(Ordering::Relaxed);
-        loop {
-            let next = (due & !SEARCHER).min(seen & !SEARCHER);
-            if next == seen {
-                return;
-            }
-            match soonest.compare_exchange(seen, next, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return,
-                Err(now) => seen = now,
-            }
-        }
-    }
-
     /// Looks at `budget` rows, or until `enough` of them were reclaimed.
-    fn purge(&self, budget: usize, enough: usize) -> Result<usize> {
+    fn purge(&self, budget: usize, enough: usize, patience: Patience) -> Result<usize> {
         let touched = u64::from(self.touched());
         let mut reclaimed = 0;
         for _ in 0..budget.min(touched as usize) {
             // Relaxed: whoever looks at a row twice has only lost time.
             let at = self.head.cursor.fetch_add(1, Ordering::Relaxed);
             let row = (at % touched) as u32 + 1;
-            if self.has_expired(self.row(row)) && self.drop_row(row, |hold| self.has_expired(hold))? {
+            if self.has_expired(self.row(row)) && self.drop_row(row, patience, |hold| self.has_expired(hold))? {
                 reclaimed += 1;
             }
             if reclaimed == enough {
@@ -140,17 +111,17 @@ impl Ground {
     }
 
     /// Removes the row of this number if, under its lock, it is linked and `still` to go.
-    fn drop_row(&self, row: u32, still: impl Fn(&[AtomicU64]) -> bool) -> Result<bool> {
+    fn drop_row(&self, row: u32, patience: Patience, still: impl Fn(&[AtomicU64]) -> bool) -> Result<bool> {
         loop {
             // Relaxed: checked again under the lock.
             let mark = self.row(row)[Layout::MARK].load(Ordering::Relaxed);
             let Some(bucket) = mark.checked_sub(1) else { return Ok(false) };
-            let hold = self.hold(bucket as usize, Patience::Endless)?;
+            let hold = self.hold(bucket as usize, patience)?;
             let done = self.drop_held(&hold, row, mark, &still)?;
             drop(hold);
             match done {
                 Attempt::Done(done) => return Ok(done),
-                Attempt::NoRecord | Attempt::NoRow => self.wait_for_record()?,
+                Attempt::NoRecord | Attempt::NoRow => self.wait_for_record(patience)?,
             }
         }
     }
@@ -178,42 +149,36 @@ impl Ground {
     /// # Errors
     /// [`Error::Full`] when there is nothing of the kind.
     #[cold]
-    pub(super) fn make_room(&self) -> Result<()> {
-        if self.sweep()? || self.reclaim_one()? || self.evict_one()? {
+    pub(super) fn make_room(&self, patience: Patience) -> Result<()> {
+        // Last, what others have given back since the caller found nothing, or are about to: a row that has expired may have been reclaimed by
+        // somebody else, and then there is room.
+        if self.sweep(patience)?
+            || self.reclaim_one(patience)?
+            || self.evict_one(patience)?
+            || self.await_leaving(patience)?
+            || self.has_free_row(patience)?
+        {
             return Ok(());
         }
         Err(Error::Full { capacity: self.layout.capacity as usize })
     }
 
     /// Reclaims an expired row, if there is one.
-    ///
-    /// The bound is raised only at the very end of a search that found nothing, and only if nobody has set a time since it began; so whoever
-    /// dies searching has raised nothing, and no row is ever forgotten.
-    fn reclaim_one(&self) -> Result<bool> {
-        let soonest = &self.head.soonest;
-        // Relaxed, all: see `expects`.
-        let seen = soonest.load(Ordering::Relaxed);
-        let Some(at) = self.layout.expiry.filter(|_| seen & !SEARCHER <= clock::now()) else { return Ok(false) };
-        let mine = seen & !SEARCHER | me()?.index() as u64;
-        let noted = soonest.compare_exchange(seen, mine, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        fence(Ordering::SeqCst); // pairs with the one in `expects`
-        if self.purge(usize::MAX, 1)? == 1 {
-            // There may be more.
+    fn reclaim_one(&self, patience: Patience) -> Result<bool> {
+        if self.layout.expiry.is_none() {
+            return Ok(false);
+        }
+        let Some(search) = self.begin_search() else { return Ok(false) };
+        if self.purge(usize::MAX, 1, patience)? == 1 {
+            // There may be more, so the search stays open.
             return Ok(true);
         }
-        if noted {
-            let rows = (1..=self.touched()).map(|row| self.row(row));
-            let taken = rows.filter(|row| row[Layout::MARK].load(Ordering::Relaxed) != 0);
-            let due = taken.map(|row| row[at].load(Ordering::Relaxed)).filter(|due| *due != 0);
-            let least = due.min().unwrap_or(u64::MAX) & !SEARCHER;
-            // In vain when the word has changed: the next search begins all the sooner.
-            let _ = soonest.compare_exchange(mine, least, Ordering::Relaxed, Ordering::Relaxed);
-        }
+        self.end_search(&search);
         Ok(false)
     }
 
     /// Evicts the coldest of a few rows, where that was asked for.
-    fn evict_one(&self) -> Result<bool> {
+    fn evict_one(&self, patience: Patience) -> Result<bool> {
         let Some(used) = self.layout.used else { return Ok(false) };
         // Relaxed: hints.
         let age = |row: &u32| self.row(*row)[used].load(Ordering::Relaxed);
@@ -222,7 +187,7 @@ impl Ground {
             let start = self.head.cursor.fetch_add(SAMPLE as u64, Ordering::Relaxed);
             let sample = (start..start + SAMPLE as u64).map(|n| (scatter(n) % touched) as u32 + 1);
             let Some(coldest) = sample.min_by_key(age) else { return Ok(false) };
-            if self.drop_row(coldest, |_| true)? {
+            if self.drop_row(coldest, patience, |_| true)? {
                 return Ok(true);
             }
         }

@@ -16,6 +16,8 @@ use crate::sync::{AtomicU64, Look, Ordering, fence, futex, owned};
 pub(super) struct Hold<'t> {
     pub(super) ground: &'t Ground,
     pub(super) bucket: usize,
+    /// How long its holder will wait for what else it needs.
+    pub(super) patience: Patience,
     owned: Option<Owned>,
     in_order: bool,
 }
@@ -29,7 +31,7 @@ impl Ground {
         // Pairs with the Acquire fence in `RobustLock::still`: who reads anything that is written from here on sees the lock taken.
         fence(Ordering::Release);
         let recovered = owned.recovered();
-        let mut hold = Hold { ground: self, bucket, owned: Some(owned), in_order: !recovered };
+        let mut hold = Hold { ground: self, bucket, patience, owned: Some(owned), in_order: !recovered };
         if recovered {
             self.repair(bucket, patience)?;
             hold.in_order = true;
@@ -93,6 +95,10 @@ impl Ground {
             for (offset, word) in old.iter().enumerate() {
                 // Release: pairs with the Acquire of whoever takes the bucket's lock next, should this thread die before it lets go.
                 self.word(bucket, row, at + offset).store(owned(word), Ordering::Release);
+                // The time that counts again may have been overlooked while another one stood there.
+                if row != 0 && self.layout.expiry == Some(at + offset) {
+                    self.expects(owned(word));
+                }
             }
             log = next;
         }
@@ -127,13 +133,28 @@ impl Ground {
 
     /// Settles what the dead have left in any bucket; whether there was anything. The caller holds no bucket.
     #[cold]
-    pub(super) fn sweep(&self) -> Result<bool> {
+    pub(super) fn sweep(&self, patience: Patience) -> Result<bool> {
         let mut found = false;
         for record in self.records.iter() {
             // Acquire: as in `repair`.
             let state = State(record.state.load(Ordering::Acquire));
             if state.phase() != Phase::Free && certainly_dead(state.tag(), Look::Close) {
-                drop(self.hold(state.bucket(), Patience::Endless)?);
+                drop(self.hold(state.bucket(), patience)?);
+                found = true;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Waits for those who have removed a row and not yet given it back; whether there was anybody. The caller holds no bucket.
+    #[cold]
+    pub(super) fn await_leaving(&self, patience: Patience) -> Result<bool> {
+        let mut found = false;
+        for record in self.records.iter() {
+            // Acquire: as in `repair`.
+            let state = State(record.state.load(Ordering::Acquire));
+            if state.phase() == Phase::Freeing {
+                drop(self.hold(state.bucket(), patience)?);
                 found = true;
             }
         }
@@ -142,16 +163,17 @@ impl Ground {
 
     /// Waits until a record is free: more writers than there are records are in the middle of a change. The caller holds no bucket.
     #[cold]
-    pub(super) fn wait_for_record(&self) -> Result<()> {
+    pub(super) fn wait_for_record(&self, patience: Patience) -> Result<()> {
         let mut slices = Slices::new();
         loop {
             let armed = arm(&self.head.turn);
             // Acquire: as in `repair`.
             let free = |record: &Record| State(record.state.load(Ordering::Acquire)).phase() == Phase::Free;
-            if self.records.iter().any(free) || self.sweep()? {
+            if self.records.iter().any(free) || self.sweep(patience)? {
                 return Ok(());
             }
-            let _: Rest = slices.rest(&self.head.turn, armed, Patience::Endless);
+            patience.check()?;
+            let _: Rest = slices.rest(&self.head.turn, armed, patience);
         }
     }
 }

@@ -18,7 +18,8 @@
 //! | places, overflow; of its rows: links, key, columns, expiry | who holds the bucket's lock | at any time, under the lock's version |
 //! | mark; links of a free row; first, fresh, given | who holds the pool's lock | mark and fresh, as hints that are checked |
 //! | a record and its log | who exchanged its state from free; after its death, who holds the bucket that it names | state and figures |
-//! | last use; cursor; soonest | anybody, as hints | |
+//! | last use; cursor | anybody, as hints | |
+//! | soonest | who gives a row a time, who searches for one that has expired (`soonest`) | at any time |
 //!
 //! Locks are taken in this order: one bucket, then one record, then the pool. Nobody ever holds two buckets: what needs another one (settling the
 //! dead, reclaiming, evicting) is done after letting go, and then the whole operation begins again (`write`, `expiry`).
@@ -74,6 +75,7 @@ mod remove;
 mod row;
 mod schema;
 mod shared;
+mod soonest;
 mod stats;
 mod write;
 

@@ -223,7 +223,7 @@ impl<'r> RowMut<'r> {
         let schema = &self.ground.schema;
         let changed = schema.columns.iter().zip(&self.changed).enumerate().filter(|(_, (_, changed))| **changed);
         let cells = changed.map(|(index, (spec, _))| {
-            let column = RawColumn { schema: schema.id, index: index as u32, at: spec.at };
+            let column = RawColumn { id: spec.id, index: index as u32, at: spec.at };
             let cell = spec.cell_of(&self.cells);
             let value =
                 if spec.kind.is_number() { i64::cell(i64::read(cell)) } else { <[u8]>::cell(<[u8]>::read(cell)) };

@@ -169,18 +169,28 @@ impl Ground {
     pub(super) fn in_bucket<R>(
         &self,
         key: &[u8],
+        attempt: impl FnMut(&Hold<'_>, Name<'_>) -> Result<Attempt<R>>,
+    ) -> Result<R> {
+        self.in_bucket_within(key, Patience::Endless, attempt)
+    }
+
+    #[inline]
+    pub(super) fn in_bucket_within<R>(
+        &self,
+        key: &[u8],
+        patience: Patience,
         mut attempt: impl FnMut(&Hold<'_>, Name<'_>) -> Result<Attempt<R>>,
     ) -> Result<R> {
         let name = self.name(key)?;
         self.prefetch(name);
         loop {
-            let hold = self.hold(name.bucket, Patience::Endless)?;
+            let hold = self.hold(name.bucket, patience)?;
             let done = attempt(&hold, name)?;
             drop(hold);
             match done {
                 Attempt::Done(result) => return Ok(result),
-                Attempt::NoRecord => self.wait_for_record()?,
-                Attempt::NoRow => self.make_room()?,
+                Attempt::NoRecord => self.wait_for_record(patience)?,
+                Attempt::NoRow => self.make_room(patience)?,
             }
         }
     }
@@ -190,7 +200,8 @@ impl Ground {
         for (n, cell) in cells.iter().enumerate() {
             let spec = self.schema.spec(cell.column);
             let spec = spec.filter(|spec| spec.kind.is_number() == matches!(cell.value, Value::Word(_)));
-            let spec = spec.ok_or(Error::ForeignColumn { of: "its" })?;
+            let of = if matches!(cell.value, Value::Word(_)) { "i64 or f64" } else { "str or [u8]" };
+            let spec = spec.ok_or(Error::ForeignColumn { of })?;
             spec.fits(cell.value)?;
             if cells[..n].iter().any(|earlier| earlier.column == cell.column) {
                 return Err(Error::DuplicateColumn { column: spec.name.clone() });
