@@ -22,6 +22,7 @@ pub(super) struct Hold<'t> {
 
 impl Ground {
     /// Takes the lock of `bucket`, and settles what its last owner left if that one died.
+    #[inline]
     pub(super) fn hold(&self, bucket: usize, patience: Patience) -> Result<Hold<'_>> {
         closure::outside(self)?;
         let lock = &self.buckets[bucket].lock;

@@ -46,10 +46,35 @@ fn loose(word: &AtomicU64) -> u64 {
     word.load(Ordering::Relaxed)
 }
 
+/// The first place that has the hash of `name`, which an empty one has too if it is 0; or nothing. Looks at all of them, without a jump: which it is nobody can foretell, and a
+/// processor that guessed wrong would throw away what it has begun of the reads to come.
+#[inline(always)]
+fn candidate(bucket: &Bucket, name: Name<'_>) -> Entry {
+    bucket.places.iter().rev().fold(Entry(0), |found, place| {
+        let entry = Entry(loose(place));
+        std::hint::select_unpredictable(entry.hash() == name.low, entry, found)
+    })
+}
+
 impl Ground {
     /// Looks for `name` without the lock, since `stamp`.
     #[inline(always)]
     pub(super) fn glimpse(&self, bucket: &Bucket, name: Name<'_>, stamp: Stamp) -> Glimpse<'_> {
+        let entry = candidate(bucket, name);
+        if let Some(row) = self.try_row(entry.row())
+            && self.carries(row, name, loose)
+        {
+            return Glimpse::Row(row);
+        }
+        if entry.row() == 0 && name.low != 0 && Overflow(loose(&bucket.overflow)).root() == 0 {
+            return Glimpse::Absent;
+        }
+        self.glimpse_again(bucket, name, stamp)
+    }
+
+    /// The same where the first place of the same hash is another key's, or none: one by one, and then in the tree.
+    #[cold]
+    fn glimpse_again(&self, bucket: &Bucket, name: Name<'_>, stamp: Stamp) -> Glimpse<'_> {
         for place in &bucket.places {
             let entry = Entry(loose(place));
             if entry.hash() == name.low
@@ -65,7 +90,6 @@ impl Ground {
         }
     }
 
-    #[cold]
     fn climb(&self, bucket: &Bucket, root: u32, name: Name<'_>, stamp: Stamp) -> Glimpse<'_> {
         let mut at = root;
         for step in 1.. {
@@ -86,13 +110,8 @@ impl Ground {
     /// Asks for the cache lines of the row that is probably meant, before a lock is taken that would wait for them one by one.
     #[inline(always)]
     pub(super) fn prefetch(&self, name: Name<'_>) {
-        for place in &self.buckets[name.bucket].places {
-            let entry = Entry(loose(place));
-            if entry.hash() == name.low
-                && let Some(row) = self.try_row(entry.row())
-            {
-                row.iter().step_by(8).take(3).for_each(crate::sync::prefetch);
-            }
+        if let Some(row) = self.try_row(candidate(&self.buckets[name.bucket], name).row()) {
+            row.iter().step_by(8).take(3).for_each(crate::sync::prefetch);
         }
     }
 }
@@ -103,7 +122,7 @@ impl<'t> Hold<'t> {
     }
 
     /// Looks for a name.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find(&self, name: Name<'_>) -> Option<Found> {
         self.search(name.low, |row| self.ground.carries(self.ground.row(row), name, owned))
     }

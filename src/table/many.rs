@@ -26,7 +26,7 @@ impl Table {
     /// ```
     pub fn get_many<K: AsRef<[u8]>>(&self, keys: &[K], mut f: impl FnMut(usize, Option<&Row>)) {
         let ground = &*self.ground;
-        let refused = closure::outside(ground).is_err();
+        let refused = !closure::is_outside(ground);
         let mut row = self.row();
         let mut names: [Option<Name<'_>>; BATCH] = [None; BATCH];
         for (batch, keys) in keys.chunks(BATCH).enumerate() {

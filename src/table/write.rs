@@ -165,13 +165,16 @@ impl Table {
 
 impl Ground {
     /// Runs `attempt` under the lock of the key's bucket until it is done, making room in between.
-    #[inline]
+    #[inline(always)]
     pub(super) fn in_bucket<R>(
         &self,
         key: &[u8],
         mut attempt: impl FnMut(&Hold<'_>, Name<'_>) -> Result<Attempt<R>>,
     ) -> Result<R> {
-        let name = self.name(key)?;
+        if !self.is_possible(key) {
+            return Err(self.refusal(key));
+        }
+        let name = self.hashed(key);
         self.prefetch(name);
         loop {
             let hold = self.hold(name.bucket, Patience::Endless)?;
@@ -186,11 +189,12 @@ impl Ground {
     }
 
     /// Refuses cells that cannot be written here, by name.
+    #[inline]
     pub(super) fn check(&self, cells: &[Cell<'_>]) -> Result<()> {
         for (n, cell) in cells.iter().enumerate() {
             let spec = self.schema.spec(cell.column);
             let spec = spec.filter(|spec| spec.kind.is_number() == matches!(cell.value, Value::Word(_)));
-            let spec = spec.ok_or(Error::ForeignColumn { of: "its" })?;
+            let spec = spec.ok_or_else(|| Error::ForeignColumn { of: "its" })?;
             spec.fits(cell.value)?;
             if cells[..n].iter().any(|earlier| earlier.column == cell.column) {
                 return Err(Error::DuplicateColumn { column: spec.name.clone() });
