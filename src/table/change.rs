@@ -61,6 +61,7 @@ impl<'h> Change<'h> {
         Ok(None)
     }
 
+    #[inline(always)]
     fn enter(&mut self, phase: Phase) {
         self.state = self.state.at(phase);
         // Release: pairs with the Acquire in `repair`; whoever settles this sees what the new phase speaks of.
@@ -78,7 +79,7 @@ impl<'h> Change<'h> {
     }
 
     /// Writes the present words down, before they change; of the bucket one at a time.
-    #[inline]
+    #[inline(always)]
     pub(super) fn save(&mut self, row: u32, at: usize, len: usize) {
         let (ground, bucket) = (self.hold.ground, self.hold.bucket);
         let (head, log) = self.log[self.logged..][..2 + len].split_at(2);
@@ -109,7 +110,7 @@ impl<'h> Change<'h> {
     }
 
     /// Makes the log valid, and makes the planned changes. From here on everything that was saved may be written.
-    #[inline]
+    #[inline(always)]
     pub(super) fn arm(&mut self) {
         // Relaxed: published by the phase.
         self.record.logged.store(self.logged as u64, Ordering::Relaxed);
@@ -124,7 +125,7 @@ impl<'h> Change<'h> {
     }
 
     /// Makes the change: one store.
-    #[inline]
+    #[inline(always)]
     pub(super) fn commit(mut self, tally: Tally) -> Result<()> {
         let ground = self.hold.ground;
         let parity = self.state.parity();

@@ -22,8 +22,10 @@ pub(super) struct Hold<'t> {
 
 impl Ground {
     /// Takes the lock of `bucket`, and settles what its last owner left if that one died.
-    #[inline]
     pub(super) fn hold(&self, bucket: usize, patience: Patience) -> Result<Hold<'_>> {
+        if let Some(hold) = self.hold_at_once(bucket) {
+            return Ok(hold);
+        }
         closure::outside(self)?;
         let lock = &self.buckets[bucket].lock;
         let owned = lock.acquire(self.buckets.key(lock.cell()), WHAT, patience)?;
@@ -36,6 +38,19 @@ impl Ground {
             hold.in_order = true;
         }
         Ok(hold)
+    }
+
+    /// The same where nothing is in the way. None is no answer, but a case for `hold`.
+    #[inline(always)]
+    pub(super) fn hold_at_once(&self, bucket: usize) -> Option<Hold<'_>> {
+        if !closure::is_outside(self) {
+            return None;
+        }
+        let lock = &self.buckets[bucket].lock;
+        let owned = lock.acquire_at_once(self.buckets.key(lock.cell()))?;
+        // As in `hold`. Who was taken over from would have been in the way.
+        fence(Ordering::Release);
+        Some(Hold { ground: self, bucket, owned: Some(owned), in_order: true })
     }
 
     /// Settles every record that names `bucket`, whose lock the caller has from a dead owner.
@@ -76,6 +91,7 @@ impl Ground {
         }
     }
 
+    #[inline(always)]
     pub(super) fn log_of(&self, index: usize) -> &[AtomicU64] {
         &self.logs[index * self.layout.log..][..self.layout.log]
     }
@@ -104,6 +120,7 @@ impl Ground {
         bucket.places.get(at).unwrap_or(&bucket.overflow)
     }
 
+    #[inline(always)]
     pub(super) fn set_free(&self, record: &Record, state: State) {
         // Release: pairs with the Acquire of the next writer's exchange, and of those who sum up.
         record.state.store(state.0, Ordering::Release);
@@ -161,6 +178,7 @@ impl Hold<'_> {
 }
 
 impl Drop for Hold<'_> {
+    #[inline(always)]
     fn drop(&mut self) {
         let Some(owned) = self.owned.take() else { return };
         let lock = &self.ground.buckets[self.bucket].lock;

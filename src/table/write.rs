@@ -133,8 +133,9 @@ impl Table {
         let ground = &*self.ground;
         let at = ground.layout.columns + ground.schema.typed(column)?.at as usize;
         ground.in_bucket(key.as_ref(), |hold, name| {
-            let found = hold.find(name);
+            // Before the row is looked at, which is still on its way from memory.
             let Some(mut change) = Change::begin(hold)? else { return Ok(Attempt::NoRecord) };
+            let found = hold.find(name);
             let live = found.filter(|found| !ground.has_expired(ground.row(found.row)));
             let Some(found) = live else {
                 let sum = T::plus(0, by);
@@ -177,7 +178,10 @@ impl Ground {
         let name = self.hashed(key);
         self.prefetch(name);
         loop {
-            let hold = self.hold(name.bucket, Patience::Endless)?;
+            let hold = match self.hold_at_once(name.bucket) {
+                Some(hold) => hold,
+                None => self.hold(name.bucket, Patience::Endless)?,
+            };
             let done = attempt(&hold, name)?;
             drop(hold);
             match done {
@@ -223,6 +227,8 @@ impl Ground {
         self.check(expected)?;
         self.check(cells)?;
         self.in_bucket(key, |hold, name| {
+            // What is certain to change something begins before the row is looked at, which is still on its way from memory.
+            let early = if when == When::Always { Change::begin(hold)? } else { None };
             let found = hold.find(name);
             let live = found.filter(|found| !self.has_expired(self.row(found.row)));
             let wanted = match live {
@@ -232,7 +238,8 @@ impl Ground {
             if !wanted {
                 return Ok(Attempt::Done(None));
             }
-            let Some(change) = Change::begin(hold)? else { return Ok(Attempt::NoRecord) };
+            let change = if when == When::Always { early } else { Change::begin(hold)? };
+            let Some(change) = change else { return Ok(Attempt::NoRecord) };
             if let Some(found) = live {
                 hold.update(change, found, cells, due)?;
                 return Ok(Attempt::Done(Some(Outcome::Updated)));
