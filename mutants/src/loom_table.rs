@@ -105,12 +105,12 @@ pub const MUTANTS: &[Mutant] = &[
         file: "src/table/hold.rs",
         find: r#"let state = State(record.state.load(Ordering::Acquire));
             if state.phase() != Phase::Free && certainly_dead(state.tag(), Look::Close) {
-                drop(self.hold(state.bucket(), Patience::Endless)?);
+                drop(self.hold(state.bucket(), patience)?);
                 found = true;
             }"#,
         replace: r#"let state = State(record.state.load(Ordering::Relaxed));
             if state.phase() != Phase::Free && certainly_dead(state.tag(), Look::Close) {
-                drop(self.hold(state.bucket(), Patience::Endless)?);
+                drop(self.hold(state.bucket(), patience)?);
                 found = true;
             }"#,
         caught_by: &[

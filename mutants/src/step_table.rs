@@ -290,8 +290,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "table_nothing_expires_while_one_searches",
         file: "src/table/expiry.rs",
-        find: "self.purge(usize::MAX, 1)? == 1",
-        replace: "{ soonest.store(u64::MAX, Ordering::Relaxed); let one = self.purge(usize::MAX, 1)? == 1; soonest.store(0, Ordering::Relaxed); one }",
+        find: "self.purge(usize::MAX, 1, patience)? == 1",
+        replace: "{ self.head.soonest.store(u64::MAX - 1, Ordering::Relaxed); let one = self.purge(usize::MAX, 1, patience)? == 1; self.head.soonest.store(0, Ordering::Relaxed); one }",
         caught_by: &["table_set_reclaims"],
     },
 ];

@@ -1,6 +1,6 @@
 //! Closures that run while their row is held: `update_with` and `upsert_with`, and what they may not do.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use super::Table;
@@ -11,6 +11,11 @@ use super::write::Attempt;
 use crate::robust::Patience;
 use crate::sync::thread_slot;
 use crate::{Error, Result};
+
+thread_slot! {
+    /// How many there are in `INSIDE`: for all who are in no closure, one look at a word without a destructor.
+    static DEPTH: Cell<usize> = Cell::new(0);
+}
 
 thread_slot! {
     /// The tables of which this thread holds a row in a closure, by the key of their head. A fork inside a closure copies it with the thread.
@@ -148,13 +153,20 @@ impl Ground {
 
 /// Refuses what a closure asks of the very table whose row it holds: to wait for a row while holding one would end in a circle of two sooner
 /// or later.
-#[inline]
+#[inline(always)]
 pub(super) fn outside(ground: &Ground) -> Result<()> {
-    let inside = INSIDE.with(|inside| {
-        let inside = inside.borrow();
-        !inside.is_empty() && inside.contains(&ground.id())
-    });
-    if inside { Err(Error::WouldDeadlock { what: WHAT }) } else { Ok(()) }
+    if is_outside(ground) { Ok(()) } else { Err(Error::WouldDeadlock { what: WHAT }) }
+}
+
+/// Whether the calling thread is in no closure of this table.
+#[inline(always)]
+pub(super) fn is_outside(ground: &Ground) -> bool {
+    DEPTH.with(Cell::get) == 0 || is_outside_this(ground)
+}
+
+#[cold]
+fn is_outside_this(ground: &Ground) -> bool {
+    INSIDE.with(|inside| !inside.borrow().contains(&ground.id()))
 }
 
 /// As long as it lives, the calling thread is inside a closure of this table.
@@ -163,12 +175,14 @@ struct Inside;
 impl Inside {
     fn of(ground: &Ground) -> Inside {
         INSIDE.with(|inside| inside.borrow_mut().push(ground.id()));
+        DEPTH.with(|depth| depth.set(depth.get() + 1));
         Inside
     }
 }
 
 impl Drop for Inside {
     fn drop(&mut self) {
+        DEPTH.with(|depth| depth.set(depth.get() - 1));
         INSIDE.with(|inside| inside.borrow_mut().pop());
     }
 }

@@ -25,18 +25,32 @@ pub(super) struct Hold<'t> {
 impl Ground {
     /// Takes the lock of `bucket`, and settles what its last owner left if that one died.
     pub(super) fn hold(&self, bucket: usize, patience: Patience) -> Result<Hold<'_>> {
+        if let Some(hold) = self.hold_at_once(bucket, patience) {
+            return Ok(hold);
+        }
         closure::outside(self)?;
         let lock = &self.buckets[bucket].lock;
         let owned = lock.acquire(self.buckets.key(lock.cell()), WHAT, patience)?;
-        // Pairs with the Acquire fence in `RobustLock::still`: who reads anything that is written from here on sees the lock taken.
-        fence(Ordering::Release);
         let recovered = owned.recovered();
-        let mut hold = Hold { ground: self, bucket, patience, owned: Some(owned), in_order: !recovered };
+        let mut hold = Hold::of(self, bucket, owned, patience);
+        hold.in_order = !recovered;
         if recovered {
             self.repair(bucket, patience)?;
             hold.in_order = true;
         }
         Ok(hold)
+    }
+
+    /// The same where nothing is in the way. None is no answer, but a case for `hold`.
+    #[inline(always)]
+    pub(super) fn hold_at_once(&self, bucket: usize, patience: Patience) -> Option<Hold<'_>> {
+        if !closure::is_outside(self) {
+            return None;
+        }
+        let lock = &self.buckets[bucket].lock;
+        let owned = lock.acquire_at_once(self.buckets.key(lock.cell()))?;
+        // Who was to be taken over from would have been in the way.
+        Some(Hold::of(self, bucket, owned, patience))
     }
 
     /// Settles every record that names `bucket`, whose lock the caller has from a dead owner.
@@ -81,6 +95,7 @@ impl Ground {
         }
     }
 
+    #[inline(always)]
     pub(super) fn log_of(&self, index: usize) -> &[AtomicU64] {
         &self.logs[index * self.layout.log..][..self.layout.log]
     }
@@ -113,6 +128,7 @@ impl Ground {
         bucket.places.get(at).unwrap_or(&bucket.overflow)
     }
 
+    #[inline(always)]
     pub(super) fn set_free(&self, record: &Record, state: State) {
         // Release: pairs with the Acquire of the next writer's exchange, and of those who sum up.
         record.state.store(state.0, Ordering::Release);
@@ -178,7 +194,14 @@ impl Ground {
     }
 }
 
-impl Hold<'_> {
+impl<'t> Hold<'t> {
+    #[inline(always)]
+    fn of(ground: &'t Ground, bucket: usize, owned: Owned, patience: Patience) -> Hold<'t> {
+        // Pairs with the Acquire fence in `RobustLock::still`: who reads anything that is written from here on sees the lock taken.
+        fence(Ordering::Release);
+        Hold { ground, bucket, patience, owned: Some(owned), in_order: true }
+    }
+
     /// Whether the calling thread holds it still: not in a process forked meanwhile.
     pub(super) fn is_mine(&self) -> bool {
         self.owned.as_ref().is_some_and(Owned::is_mine)
@@ -186,6 +209,7 @@ impl Hold<'_> {
 }
 
 impl Drop for Hold<'_> {
+    #[inline(always)]
     fn drop(&mut self) {
         let Some(owned) = self.owned.take() else { return };
         let lock = &self.ground.buckets[self.bucket].lock;

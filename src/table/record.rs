@@ -82,7 +82,7 @@ pub(super) struct Tally {
 
 impl Record {
     /// Fills the half that does not count with the figures of the one that does and `more`; a number that no earlier state had.
-    #[inline]
+    #[inline(always)]
     pub(super) fn fill_other(&self, parity: usize, more: Tally) -> u64 {
         let (now, other) = (&self.halves[parity], &self.halves[1 - parity]);
         let mut number = 0;
