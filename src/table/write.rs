@@ -209,7 +209,8 @@ impl Ground {
             let spec = self.schema.spec(cell.column);
             let spec = spec.filter(|spec| spec.kind.is_number() == matches!(cell.value, Value::Word(_)));
             let of = if matches!(cell.value, Value::Word(_)) { "i64 or f64" } else { "str or [u8]" };
-            let spec = spec.ok_or_else(|| Error::ForeignColumn { of })?;
+            // No error is made where none is needed: it would have to be dropped.
+            let Some(spec) = spec else { return Err(Error::ForeignColumn { of }) };
             spec.fits(cell.value)?;
             if cells[..n].iter().any(|earlier| earlier.column == cell.column) {
                 return Err(Error::DuplicateColumn { column: spec.name.clone() });
