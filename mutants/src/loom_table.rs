@@ -128,8 +128,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "written_back_without_release",
         file: "src/table/hold.rs",
-        find: ".store(owned(word), Ordering::Release)",
-        replace: ".store(owned(word), Ordering::Relaxed)",
+        find: "self.word(bucket, row, at + offset).store(owned(word), Ordering::Release)",
+        replace: "self.word(bucket, row, at + offset).store(owned(word), Ordering::Relaxed)",
         caught_by: &["table_death::a_writer_dies_and_one_reads", "table_death::who_settles_a_deleter_dies_too"],
     },
     Mutant {
