@@ -152,7 +152,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: "src/table/pool.rs",
         find: "self.mark(row).store(bucket as u64 + 1, Ordering::Release);",
         replace: "if first != 0 { pool.first.store(owned(&self.row(row)[Layout::LINKS]), Ordering::Release); } self.mark(row).store(bucket as u64 + 1, Ordering::Release);",
-        caught_by: &["table_set_reused_row"],
+        caught_by: &["table_set_long_free_row"],
     },
     Mutant {
         name: "table_given_row_not_noted",
@@ -289,9 +289,9 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "table_nothing_expires_while_one_searches",
-        file: "src/table/expiry.rs",
-        find: "self.purge(usize::MAX, 1, patience)? == 1",
-        replace: "{ self.head.soonest.store(u64::MAX - 1, Ordering::Relaxed); let one = self.purge(usize::MAX, 1, patience)? == 1; self.head.soonest.store(0, Ordering::Relaxed); one }",
+        file: "src/table/soonest.rs",
+        find: "word.is_open().then_some(Search(word.search()))",
+        replace: "self.turn(|word| word.is_open().then(|| Soonest::new(word.tick(), word.search(), 0))); word.is_open().then_some(Search(word.search()))",
         caught_by: &["table_set_reclaims"],
     },
 ];

@@ -34,6 +34,14 @@ fn pool() -> Vec<Plan> {
                 assert!(d.table.del("a") && d.table.del("b"));
             })
             .then(|_, s| s.insert("k", 7, -2.5, "Bob")),
+        Plan::new("table_set_long_free_row", INSERTED, set_k)
+            .arrange(|d| {
+                d.have(&["a", "b", "c"]);
+                // The one that was given back last is in use again; the list begins with the one before.
+                assert!(d.table.del("a") && d.table.del("b"));
+                d.have(&["d"]);
+            })
+            .then(|_, s| s.insert("k", 7, -2.5, "Bob")),
         Plan::new("table_set_last_reused_row", INSERTED, set_k)
             .shape(pair)
             .arrange(|d| {
