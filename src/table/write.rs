@@ -6,7 +6,7 @@ use super::column::{Cell, Column, Number, Value};
 use super::ground::{Ground, Name};
 use super::hold::Hold;
 use super::record::Tally;
-use super::row::cell_is;
+use super::row::{cell_is, foreign};
 use crate::robust::Patience;
 use crate::sync::{Ordering, owned};
 use crate::{Error, Result};
@@ -198,7 +198,7 @@ impl Ground {
         for (n, cell) in cells.iter().enumerate() {
             let spec = self.schema.spec(cell.column);
             let spec = spec.filter(|spec| spec.kind.is_number() == matches!(cell.value, Value::Word(_)));
-            let spec = spec.ok_or_else(|| Error::ForeignColumn { of: "its" })?;
+            let spec = spec.ok_or_else(|| foreign("its"))?;
             spec.fits(cell.value)?;
             if cells[..n].iter().any(|earlier| earlier.column == cell.column) {
                 return Err(Error::DuplicateColumn { column: spec.name.clone() });
