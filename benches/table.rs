@@ -3,11 +3,14 @@
 //! A million rows of a number, a float and a string of 64 bytes, under keys such as "user:123456"; a row that is read is copied whole. The
 //! keys of two million random operations are written down beforehand, one after the other, so that reading them costs next to nothing.
 
+#![allow(clippy::print_stdout, reason = "a bench prints its figures")]
+
 use std::collections::hash_map::RandomState;
 use std::hash::{Hash, Hasher as _};
 use std::hint::black_box;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Instant;
 
 use commons::{Column, Row, Schema, Table};
 use dashmap::DashMap;
@@ -139,6 +142,7 @@ fn main() -> ExitCode {
     let bytes = Table::memory_for(2 * ROWS, &schema()) - Table::memory_for(ROWS, &schema());
     suite.figure("bytes a row", bytes as f64 / ROWS as f64, Bar::Cost(212.0)); // bars.md
     if suite.is_timed() {
+        once(rows);
         println!("huge pages: {}", pages(users.table.memory_size()));
     }
     suite.run()
@@ -333,7 +337,22 @@ fn peers(suite: &mut Suite, users: &Users, keys: &Keys, rows: usize) {
 
 const AGAINST: &str = "get_into, random, and dashmap";
 
-/// Insertion and removal: a table is filled and emptied in turns, in the order of the keys, so that each is timed by itself.
+/// What is done to a whole table, each timed once: a million times is an average of its own.
+fn once(rows: usize) {
+    let (users, texts, name) = (Users::new(rows), (0..rows).map(Text::of).collect::<Vec<_>>(), motto(0));
+    let fill = || texts.iter().enumerate().for_each(|(number, key)| users.set(key, number, &name));
+    let timed = |what: &str, work: &dyn Fn()| {
+        let begin = Instant::now();
+        work();
+        println!("{what:<40} {:>9.1} ns a row", begin.elapsed().as_nanos() as f64 / rows as f64);
+    };
+    timed("insert, memory never used before", &fill);
+    timed("iterate, keys and rows", &|| assert_eq!(black_box(users.table.iter().map(black_box).count()), rows));
+    timed("del", &|| texts.iter().for_each(|key| assert!(users.table.del(key))));
+    timed("insert, memory used before", &fill);
+}
+
+/// Insertion and removal in a table that is half full.
 fn coming_and_going(suite: &mut Suite, rows: usize, miss: SharedChase) {
     let floor = || miss.work("one dependent miss");
     let (users, at) = (Users::new(rows), std::cell::Cell::new(0));
@@ -353,7 +372,7 @@ fn coming_and_going(suite: &mut Suite, rows: usize, miss: SharedChase) {
 /// How many of the mapping's bytes are in huge pages, as the kernel says.
 fn pages(bytes: usize) -> String {
     let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap_or_default();
-    let mut lines = smaps.lines().skip_while(|line| !line.contains("memfd:table"));
+    let mut lines = smaps.lines().skip_while(|line| !line.contains("memfd:commons:table"));
     let mapped = lines.find_map(|line| line.strip_prefix("ShmemPmdMapped:"));
     format!("{} of {} kB", mapped.unwrap_or("unknown").trim().trim_end_matches(" kB"), bytes / 1024)
 }

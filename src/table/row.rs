@@ -64,7 +64,7 @@ impl Row {
 
 /// Made out of the way of those who need none: an error made and dropped costs more than the rest of the look-up.
 #[cold]
-fn foreign(of: &'static str) -> Error {
+pub(super) fn foreign(of: &'static str) -> Error {
     Error::ForeignColumn { of }
 }
 

@@ -6,7 +6,7 @@ use super::column::{Cell, Column, Number, Value};
 use super::ground::{Ground, Name};
 use super::hold::Hold;
 use super::record::Tally;
-use super::row::cell_is;
+use super::row::{cell_is, foreign};
 use crate::robust::Patience;
 use crate::sync::{Ordering, owned};
 use crate::{Error, Result};
@@ -210,7 +210,7 @@ impl Ground {
             let spec = spec.filter(|spec| spec.kind.is_number() == matches!(cell.value, Value::Word(_)));
             let of = if matches!(cell.value, Value::Word(_)) { "i64 or f64" } else { "str or [u8]" };
             // No error is made where none is needed: it would have to be dropped.
-            let Some(spec) = spec else { return Err(Error::ForeignColumn { of }) };
+            let Some(spec) = spec else { return Err(foreign(of)) };
             spec.fits(cell.value)?;
             if cells[..n].iter().any(|earlier| earlier.column == cell.column) {
                 return Err(Error::DuplicateColumn { column: spec.name.clone() });
