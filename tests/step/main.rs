@@ -4,7 +4,7 @@
 //!
 //! `cargo test --release --test step [-- NAME … | --exact NAME | --list]`. Each operation runs in a process of its own;
 //! `STEP_JOBS` says how many at once (two), `STEP_BUDGET_MS` how long each may kill for real (700), and a third of how long
-//! each pair may interrupt.
+//! each pair may interrupt; with 0 nobody is killed inside recovery either.
 
 #![allow(
     unsafe_code,
