@@ -211,3 +211,31 @@ fn slots_are_used_again() {
     })
     .join();
 }
+
+/// Prefaulting backs all of it with memory, in huge pages if the kernel has any, and changes nothing that stands there.
+#[test]
+fn a_prefaulted_region_is_all_there() {
+    let kilobytes = |name: &str, field: &str| {
+        let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut lines = smaps.lines().skip_while(|line| !line.contains(&format!("memfd:commons:{name} ")));
+        let figure = lines.find_map(|line| line.strip_prefix(field)).expect("the kernel tells");
+        figure.trim().trim_end_matches(" kB").parse::<usize>().unwrap()
+    };
+    // Neither a multiple of a huge page nor smaller than one.
+    for (name, bytes) in [("prefaulted-small", 100_000), ("prefaulted-large", (9 << 20) + 12_345)] {
+        let region = Region::new(name, bytes).unwrap();
+        let whole = (bytes + 256).div_ceil(4096) * 4;
+        let n = Atomic::new_in(&region, 41).unwrap();
+        assert!(kilobytes(name, "Rss:") < whole, "nothing is taken before it is used");
+        for _ in 0..2 {
+            region.prefault().unwrap();
+            assert_eq!(kilobytes(name, "Rss:"), whole);
+            assert_eq!((n.get(), region.used()), (41, 128));
+        }
+        // Those who are forked afterwards find it as it is, and what they write is seen.
+        in_child(|| assert_eq!(n.add(1), 42)).join();
+        assert_eq!(n.get(), 42);
+        // How much of it is in huge pages is the kernel's to say.
+        assert!(kilobytes(name, "ShmemPmdMapped:") <= whole);
+    }
+}

@@ -39,14 +39,15 @@ pub(crate) struct Crew {
 }
 
 impl Crew {
-    /// Forks `hands` workers that know `jobs`, worker `i` on the `i`-th core unless the job says otherwise.
-    pub(crate) fn fork(hands: usize, jobs: &[Work]) -> Crew {
+    /// Forks `hands` workers that know `jobs`, worker `i` on the `i`-th core unless the job says otherwise; each begins with `warm`.
+    pub(crate) fn fork(hands: usize, jobs: &[Work], warm: &dyn Fn()) -> Crew {
         assert!(hands <= HANDS, "at most {HANDS} workers");
         let board = shared::<Board>();
         let cores = cores();
         let worker = |index: usize| {
             fork(|| {
                 die_with_parent();
+                warm();
                 board.serve(index, &cores, jobs);
             })
         };

@@ -3,7 +3,7 @@
 use std::hint::{black_box, spin_loop};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use super::kernel::{futex_wait, futex_wake, shared, shared_words, system_call};
+use super::kernel::{futex_wait, futex_wake, huge_words, shared, shared_words, system_call};
 use super::work::Work;
 
 /// A word on a cache line of its own, in memory of one process.
@@ -106,20 +106,44 @@ pub(crate) struct SharedChase(&'static [AtomicU64]);
 
 impl SharedChase {
     pub(crate) fn over(bytes: usize) -> SharedChase {
-        let words = shared_words(bytes / 64 * 8);
+        SharedChase::through(shared_words(bytes / 64 * 8))
+    }
+
+    /// The same in huge pages, if the kernel has any.
+    pub(crate) fn huge(bytes: usize) -> SharedChase {
+        SharedChase::through(huge_words(bytes / 64 * 8))
+    }
+
+    fn through(words: &'static [AtomicU64]) -> SharedChase {
+        let bytes = words.len() * 8;
         cycle(bytes / 64, |line, target| words[line * 8].store(u64::from(target), Ordering::Relaxed));
         SharedChase(words)
     }
 
     pub(crate) fn work(self, name: &'static str) -> Work {
-        let (words, place) = (self.0, std::cell::Cell::new(0));
-        Work::alone(name, move |n| {
+        Work::alone(name, self.walk(0))
+    }
+
+    /// Two processes side by side, begun at opposite ends.
+    pub(crate) fn by_two(self, name: &'static str) -> Work {
+        let hands = [self.walk(0), self.walk(self.0.len() as u64 / 16)];
+        Work::together(name, 2, move |hand, n| hands[hand](n)).operations(2)
+    }
+
+    fn walk(self, from: u64) -> impl Fn(u64) + 'static {
+        let (words, place) = (self.0, std::cell::Cell::new(from));
+        move |n| {
             let mut at = place.get();
             for _ in 0..n {
                 at = words[at as usize * 8].load(Ordering::Relaxed);
             }
             place.set(at);
-        })
+        }
+    }
+
+    /// Touches every page of it.
+    pub(crate) fn touch(self) {
+        self.0.iter().step_by(512).for_each(|word| _ = black_box(word.load(Ordering::Relaxed)));
     }
 }
 

@@ -36,19 +36,37 @@ pub(crate) fn shared<T: Zeroed>() -> &'static T {
     unsafe { &*at }
 }
 
-/// Zeroed words in a memfd, mapped and advised as a region of the crate is: what is measured in here pays for its memory what a structure
-/// pays. Never given back.
+/// Zeroed words in a memfd, mapped as a region of the crate is, each page when it is first written: what is measured in here pays for its
+/// memory what a structure pays. Never given back.
 pub(crate) fn shared_words(words: usize) -> &'static [AtomicU64] {
-    let file = memfd_create("floor", MemfdFlags::CLOEXEC).expect("memfd_create");
-    ftruncate(&file, words as u64 * 8).expect("ftruncate");
-    let protection = ProtFlags::READ | ProtFlags::WRITE;
-    // SAFETY: a new mapping, at an address of the kernel's choice, touches nothing that exists.
-    let at = unsafe { mmap(null_mut(), words * 8, protection, MapFlags::SHARED, &file, 0) };
-    let at = at.expect("mapping shared memory");
-    // SAFETY: the mapping just made; the advice changes no contents.
-    let _ = unsafe { madvise(at, words * 8, Advice::LinuxHugepage) };
+    let at = map_file(words * 8, null_mut(), MapFlags::SHARED);
     // SAFETY: mapped, zeroed, aligned to a page, `words` long, only atomics, never unmapped, and nobody else resizes the file.
     unsafe { std::slice::from_raw_parts(at.cast(), words) }
+}
+
+/// The same as a prefaulted region is: all of it at once, in huge pages if the kernel has any.
+pub(crate) fn huge_words(words: usize) -> &'static [AtomicU64] {
+    const HUGE: usize = 2 << 20;
+    let bytes = words * 8;
+    // SAFETY: a new mapping, at an address of the kernel's choice, touches nothing that exists; it is only there to find an aligned place.
+    let room = unsafe { mmap_anonymous(null_mut(), bytes + HUGE, ProtFlags::empty(), MapFlags::PRIVATE) };
+    let room = room.expect("reserving addresses").cast::<u8>();
+    // SAFETY: less than `HUGE` further on is inside the mapping just made.
+    let aligned = unsafe { room.add(room.align_offset(HUGE)) };
+    let at = map_file(bytes, aligned.cast(), MapFlags::SHARED | MapFlags::FIXED);
+    // SAFETY: the mapping just made; the advice changes no contents.
+    unsafe { madvise(at, bytes, Advice::LinuxPopulateWrite) }.expect("as much memory");
+    // SAFETY: as above.
+    unsafe { libc::madvise(at, bytes / HUGE * HUGE, libc::MADV_COLLAPSE) };
+    // SAFETY: as in `shared_words`.
+    unsafe { std::slice::from_raw_parts(at.cast(), words) }
+}
+
+fn map_file(bytes: usize, at: *mut std::ffi::c_void, flags: MapFlags) -> *mut std::ffi::c_void {
+    let file = memfd_create("floor", MemfdFlags::CLOEXEC).expect("memfd_create");
+    ftruncate(&file, bytes as u64).expect("ftruncate");
+    // SAFETY: a new mapping, at an address of the kernel's choice or inside one that was made for it, touches nothing that is used.
+    unsafe { mmap(at, bytes, ProtFlags::READ | ProtFlags::WRITE, flags, &file, 0) }.expect("mapping shared memory")
 }
 
 /// Forks; the child runs `child` and ends when it returns or panics. Only for a process with one thread.

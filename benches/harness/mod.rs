@@ -74,6 +74,7 @@ pub(crate) struct Suite {
     pairs: Vec<Pair>,
     figures: Vec<Figure>,
     sample: u64,
+    warm: Box<dyn Fn()>,
 }
 
 /// One measured pair, a round's times in nanoseconds an operation.
@@ -91,7 +92,16 @@ impl Suite {
         let args: Vec<_> = std::env::args().skip(1).collect();
         let timed = args.iter().any(|arg| arg == "--bench") && !args.iter().any(|arg| arg == "--test");
         let filters = args.into_iter().filter(|arg| !arg.starts_with('-')).collect();
-        Suite { name, timed, filters, jobs: Vec::new(), pairs: Vec::new(), figures: Vec::new(), sample: SAMPLE }
+        Suite {
+            name,
+            timed,
+            filters,
+            jobs: Vec::new(),
+            pairs: Vec::new(),
+            figures: Vec::new(),
+            sample: SAMPLE,
+            warm: Box::new(|| ()),
+        }
     }
 
     /// Whether this run is timed. Otherwise large structures can be made small.
@@ -115,6 +125,12 @@ impl Suite {
         self.sample = nanoseconds;
     }
 
+    /// What each worker does before anything is timed: to walk once through memory that it has inherited and not yet touched, for the kernel
+    /// gives a process its view of shared memory page by page.
+    pub(crate) fn warm(&mut self, warm: impl Fn() + 'static) {
+        self.warm = Box::new(warm);
+    }
+
     /// A figure that is known and not measured, such as a number of bytes.
     pub(crate) fn figure(&mut self, name: &'static str, value: f64, bar: Bar) {
         if self.wants(name) {
@@ -133,7 +149,7 @@ impl Suite {
             return ExitCode::SUCCESS; // a test runner asks for tests; there are none
         }
         let hands = self.jobs.iter().map(|job| job.hands).max().unwrap_or(1);
-        let crew = Crew::fork(hands, &self.jobs);
+        let crew = Crew::fork(hands, &self.jobs, &self.warm);
         if !self.timed {
             for (number, job) in self.jobs.iter().enumerate() {
                 crew.time(number, job, SMOKE);

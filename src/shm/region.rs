@@ -118,6 +118,30 @@ impl Region {
         self.inner.header().map_or(0, |header| header.used.load(Ordering::Relaxed) as usize)
     }
 
+    /// Backs the whole region with memory now, in huge pages as far as the kernel has them, instead of page by page as it is first written.
+    ///
+    /// It costs the time to clear that much memory, and the memory even if it is never used. What it brings: no page fault later, no process that
+    /// is killed because the machine has no memory left for what it was promised, and in a large structure fewer of the misses that every read
+    /// pays for beside the cache's, because one entry of the processor's address cache (TLB) spans 2 MiB and not 4 KiB. For a region in use it
+    /// changes nothing but its speed. Huge pages are asked for with `MADV_COLLAPSE` (Linux 6.1), which
+    /// `/sys/kernel/mm/transparent_hugepage/shmem_enabled` does not rule; without them it is as fast as before.
+    ///
+    /// # Errors
+    /// [`Error::System`] when there is not that much memory, or the kernel is older than Linux 5.14; the region can be used as before.
+    ///
+    /// # Examples
+    /// ```
+    /// let region = commons::Region::new("rows", 8 << 20)?;
+    /// region.prefault()?;
+    /// # Ok::<(), commons::Error>(())
+    /// ```
+    pub fn prefault(&self) -> Result<()> {
+        match &self.inner.ground {
+            Ground::Mapped(map) => map.prefault().map_err(Error::system("backing a region with memory")),
+            Ground::Heap(_) => Ok(()),
+        }
+    }
+
     /// The name given when the region was made.
     pub fn name(&self) -> &str {
         &self.inner.name

@@ -16,6 +16,7 @@ use crate::shm::Region;
 pub struct TableBuilder {
     wish: Wish,
     schema: Schema,
+    prefault: bool,
 }
 
 /// The greatest length of a key unless the builder says otherwise, in bytes.
@@ -24,7 +25,7 @@ const KEY_SIZE: usize = 64;
 impl TableBuilder {
     fn with(capacity: usize, schema: Schema) -> TableBuilder {
         let wish = Wish { capacity, key_size: KEY_SIZE, ttl: false, lru: false, buckets: None };
-        TableBuilder { wish, schema }
+        TableBuilder { wish, schema, prefault: false }
     }
 
     /// How many rows there is room for, exactly: 1 ..= 2^32 - 2.
@@ -58,6 +59,15 @@ impl TableBuilder {
         self
     }
 
+    /// Backs the whole table with memory when it is made, in huge pages as far as the kernel has them: see [`Region::prefault`], which it calls, and
+    /// which may be called later too. For tables that are much larger than the processor's caches: there it makes random reads up to a third
+    /// and writes a fifth to a third faster, and spares the first write to each 4 KiB its page fault, for about a millisecond a MiB once, and all of
+    /// the memory from the start.
+    pub fn prefault(mut self) -> TableBuilder {
+        self.prefault = true;
+        self
+    }
+
     /// For the project's own harnesses: so many buckets, to bring rows together that would not meet. Not part of the contract.
     #[doc(hidden)]
     pub fn buckets(mut self, buckets: usize) -> TableBuilder {
@@ -81,7 +91,7 @@ impl TableBuilder {
     /// [`Error::BadName`](crate::Error::BadName) for a column's name; [`Error::AfterFork`](crate::Error::AfterFork) in a worker of a server,
     /// where it would be shared with nobody; [`Error::System`](crate::Error::System) when the kernel has no memory or file descriptors left.
     pub fn build(self) -> Result<Table> {
-        Ok(Table { ground: Arc::new(Ground::new(None, &self.wish, self.schema)?) })
+        self.make(None)
     }
 
     /// Makes the table in `region`, [`memory`](TableBuilder::memory) bytes of it.
@@ -89,7 +99,15 @@ impl TableBuilder {
     /// # Errors
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory) when the region has not so many left, and as [`build`](TableBuilder::build).
     pub fn build_in(self, region: &Region) -> Result<Table> {
-        Ok(Table { ground: Arc::new(Ground::new(Some(region), &self.wish, self.schema)?) })
+        self.make(Some(region))
+    }
+
+    fn make(self, region: Option<&Region>) -> Result<Table> {
+        let ground = Ground::new(region, &self.wish, self.schema)?;
+        if self.prefault {
+            ground.region.prefault()?;
+        }
+        Ok(Table { ground: Arc::new(ground) })
     }
 }
 

@@ -36,7 +36,11 @@ pub(super) struct Name<'k> {
     pub(super) key: &'k [u8],
     pub(super) bucket: usize,
     pub(super) low: u32,
+    /// The place of the bucket where the row was last seen, or [`UNSEEN`]. A hint: it may have gone elsewhere since.
+    pub(super) place: usize,
 }
+
+pub(super) const UNSEEN: usize = usize::MAX;
 
 impl Ground {
     /// Makes a table, in a region of its own or in the one given.
@@ -107,7 +111,7 @@ impl Ground {
         let hash = hasher.finish();
         // Lemire's reduction: the upper half as a fraction of all buckets.
         let bucket = (((hash >> 32) * self.layout.buckets as u64) >> 32) as usize;
-        Name { key, bucket, low: hash as u32 }
+        Name { key, bucket, low: hash as u32, place: UNSEEN }
     }
 
     /// The words of a row, which is not 0.

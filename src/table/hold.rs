@@ -56,14 +56,17 @@ impl Ground {
     /// Settles every record that names `bucket`, whose lock the caller has from a dead owner.
     #[cold]
     fn repair(&self, bucket: usize, patience: Patience) -> Result<()> {
-        for (index, record) in self.records.iter().enumerate() {
-            // Acquire: pairs with the Release of every change of state; what the dead one wrote before it is seen.
-            let state = State(record.state.load(Ordering::Acquire));
-            if state.phase() != Phase::Free && state.bucket() == bucket {
-                self.settle(index, state, patience, Tally { recoveries: 1, ..Tally::default() })?;
-            }
+        (0..self.records.len()).try_for_each(|index| self.settle_left(index, bucket, patience))
+    }
+
+    /// Settles the record if it names `bucket`, whose lock the caller has, and no record yet: then it is a dead writer's.
+    fn settle_left(&self, index: usize, bucket: usize, patience: Patience) -> Result<()> {
+        // Acquire: pairs with the Release of every change of state; what the dead one wrote before it is seen.
+        let state = State(self.records[index].state.load(Ordering::Acquire));
+        if state.phase() == Phase::Free || state.bucket() != bucket {
+            return Ok(());
         }
-        Ok(())
+        self.settle(index, state, patience, Tally { recoveries: 1, ..Tally::default() })
     }
 
     /// Undoes or finishes what the record says. May be broken off at any point and done again: it reads only what it does not change.
@@ -150,27 +153,25 @@ impl Ground {
     /// Settles what the dead have left in any bucket; whether there was anything. The caller holds no bucket.
     #[cold]
     pub(super) fn sweep(&self, patience: Patience) -> Result<bool> {
-        let mut found = false;
-        for record in self.records.iter() {
-            // Acquire: as in `repair`.
-            let state = State(record.state.load(Ordering::Acquire));
-            if state.phase() != Phase::Free && certainly_dead(state.tag(), Look::Close) {
-                drop(self.hold(state.bucket(), patience)?);
-                found = true;
-            }
-        }
-        Ok(found)
+        self.settle_where(patience, |state| state.phase() != Phase::Free && certainly_dead(state.tag(), Look::Close))
     }
 
     /// Waits for those who have removed a row and not yet given it back; whether there was anybody. The caller holds no bucket.
     #[cold]
     pub(super) fn await_leaving(&self, patience: Patience) -> Result<bool> {
+        self.settle_where(patience, |state| state.phase() == Phase::Freeing)
+    }
+
+    /// Sees to it that no record is any more as `which` says; whether one was.
+    fn settle_where(&self, patience: Patience, which: impl Fn(State) -> bool) -> Result<bool> {
         let mut found = false;
-        for record in self.records.iter() {
-            // Acquire: as in `repair`.
+        for (index, record) in self.records.iter().enumerate() {
+            // Acquire: as in `settle_left`.
             let state = State(record.state.load(Ordering::Acquire));
-            if state.phase() == Phase::Freeing {
-                drop(self.hold(state.bucket(), patience)?);
+            if which(state) {
+                // Its writer has ended, one way or the other, once the bucket is ours.
+                let hold = self.hold(state.bucket(), patience)?;
+                self.settle_left(index, hold.bucket, patience)?;
                 found = true;
             }
         }
@@ -183,7 +184,7 @@ impl Ground {
         let mut slices = Slices::new();
         loop {
             let armed = arm(&self.head.turn);
-            // Acquire: as in `repair`.
+            // Acquire: as in `settle_left`.
             let free = |record: &Record| State(record.state.load(Ordering::Acquire)).phase() == Phase::Free;
             if self.records.iter().any(free) || self.sweep(patience)? {
                 return Ok(());

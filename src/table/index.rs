@@ -75,6 +75,16 @@ impl Ground {
         self.glimpse_again(bucket, name, stamp)
     }
 
+    /// The same, looking first where the row was seen before.
+    #[inline(always)]
+    pub(super) fn glimpse_seen(&self, bucket: &Bucket, name: Name<'_>, stamp: Stamp) -> Glimpse<'_> {
+        let entry = bucket.places.get(name.place).map_or(Entry(0), |place| Entry(loose(place)));
+        match self.try_row(entry.row()) {
+            Some(row) if self.carries(row, name, loose) => Glimpse::Row(row),
+            _ => self.glimpse(bucket, name, stamp),
+        }
+    }
+
     /// The same where the first place of the same hash is another key's, or none: one by one, and then in the tree.
     #[cold]
     fn glimpse_again(&self, bucket: &Bucket, name: Name<'_>, stamp: Stamp) -> Glimpse<'_> {
@@ -110,15 +120,17 @@ impl Ground {
         Glimpse::Absent
     }
 
-    /// Asks for the cache lines of the row that is probably meant, before a lock is taken that would wait for them one by one.
+    /// Asks for the cache lines of the row that is probably meant, before a lock is taken that would wait for them one by one; the name, with
+    /// the place where that row was seen.
     #[inline(always)]
-    pub(super) fn prefetch(&self, name: Name<'_>) {
+    pub(super) fn prefetch<'k>(&self, name: Name<'k>) -> Name<'k> {
         if MODELLED {
-            return; // looks that mean nothing, each to be tried in every order
+            return name; // looks that mean nothing, each to be tried in every order
         }
-        if let Some(row) = self.try_row(candidate(&self.buckets[name.bucket], name).1.row()) {
-            row.iter().step_by(8).take(3).for_each(crate::sync::prefetch);
-        }
+        let (place, entry) = candidate(&self.buckets[name.bucket], name);
+        let Some(row) = self.try_row(entry.row()) else { return name };
+        row.iter().step_by(8).take(3).for_each(crate::sync::prefetch);
+        Name { place, ..name }
     }
 }
 
@@ -127,17 +139,17 @@ impl<'t> Hold<'t> {
         &self.ground.buckets[self.bucket]
     }
 
-    /// Looks for a name.
+    /// Looks for a name: first where it was seen before the lock was taken.
     #[inline(always)]
     pub(super) fn find(&self, name: Name<'_>) -> Option<Found> {
-        let (n, entry) = candidate(self.at(), name);
-        if entry.row() != 0 && self.ground.carries(self.ground.row(entry.row()), name, owned) {
-            return Some(Found { row: entry.row(), spot: Spot::Place(n) });
+        let row = self.at().places.get(name.place).map_or(0, |place| Entry(owned(place)).row());
+        if row != 0 && self.ground.carries(self.ground.row(row), name, owned) {
+            return Some(Found { row, spot: Spot::Place(name.place) });
         }
         self.find_again(name)
     }
 
-    /// The same where the first place of the same hash is another key's, or none: one by one, and then in the tree.
+    /// The same where it was seen nowhere, or has gone elsewhere: one by one, and then in the tree.
     #[cold]
     fn find_again(&self, name: Name<'_>) -> Option<Found> {
         self.search(name.low, |row| self.ground.carries(self.ground.row(row), name, owned))
@@ -246,5 +258,36 @@ impl<'t> Hold<'t> {
             }
         }
         heir
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ground::UNSEEN;
+    use super::super::write::Attempt;
+    use super::*;
+    use crate::robust::Patience;
+    use crate::{Schema, Table};
+
+    /// An empty place is 0, and so is the hash's half in an entry of this name: one key in four thousand million.
+    #[test]
+    fn a_hash_of_zero_is_no_empty_place() {
+        let table = Table::builder().capacity(20).buckets(1).schema(Schema::new()).build().unwrap();
+        let ground = &table.ground;
+        let keys: Vec<_> = (0..12).map(|n| format!("key {n}")).collect();
+        let name = |n: usize| Name { key: keys[n].as_bytes(), bucket: 0, low: 0, place: UNSEEN };
+        let there = |n| ground.glance(name(n), |_| ()).is_some();
+        for n in 0..keys.len() {
+            assert!(!there(n), "before it is inserted");
+            let hold = ground.hold(0, Patience::Endless).unwrap();
+            assert!(hold.find(name(n)).is_none());
+            let change = Change::begin(&hold).unwrap().unwrap();
+            assert!(matches!(hold.insert(change, name(n), None, &[], 0), Ok(Attempt::Done(()))));
+            assert!((0..=n).all(|n| hold.find(name(n)).is_some()));
+            drop(hold);
+            assert!((0..keys.len()).all(|other| there(other) == (other <= n)));
+            // What was seen in another place than it stands in is found all the same.
+            assert!((0..9).all(|place| ground.glance_seen(Name { place, ..name(n) }, |_| ()).is_some()));
+        }
     }
 }

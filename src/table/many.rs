@@ -45,11 +45,11 @@ impl Table {
             if let Some(coming) = step.checked_sub(AHEAD).filter(|coming| *coming < keys.len())
                 && let Some(name) = names[coming % RING]
             {
-                ground.prefetch(name);
+                names[coming % RING] = Some(ground.prefetch(name));
             }
             if let Some(n) = step.checked_sub(2 * AHEAD) {
                 let copy = |words: &[crate::sync::AtomicU64]| row.copy_from(ground.columns_of(words));
-                let found = names[n % RING].and_then(|name| ground.glance(name, copy)).is_some();
+                let found = names[n % RING].and_then(|name| ground.glance_seen(name, copy)).is_some();
                 f(n, found.then_some(&row));
             }
         }

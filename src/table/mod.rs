@@ -54,19 +54,22 @@
 //! by `purge`, or by an insertion that finds no room. Eviction samples five rows and takes the one that was used longest ago.
 //!
 //! # Measured
-//! A million rows of two numbers and a string of 64 bytes (`benches/table.rs`), on two busy cores of a Zen 3 under KVM, pages of 4 KiB; in misses:
-//! the time of one dependent load from as much memory. A busy machine says little about differences of less than a fifth.
+//! A million rows of two numbers and a string of 64 bytes (`benches/table`), on two busy cores of a Zen 3 under KVM; in misses: the time of one
+//! dependent load from as much memory in pages of 4 KiB. A busy machine says little about differences of less than a fifth.
 //!
 //! | chosen | instead of | what it brought |
 //! |---|---|---|
 //! | the place in a bucket without a jump, no error made to be dropped, names and changes not moved through memory (a load of sixteen bytes waits for two stores of eight) | loops that end where the key is, values returned by way of `Result` | hot `value` 27 → 12 ns, `get_into` 47 → 17 ns, `incr` 114 → 57 ns, three columns 190 → 88 ns; random `get_into` 2.2 → 1.4–1.75 misses |
-//! | rows of up to 32 words copied whole | column by column, as long as each string is | part of the above; the copy asks nothing of data that is on its way |
+//! | `prefault`: huge pages, on demand | pages of 4 KiB, which the table still has unless told otherwise | random `get_into` 1.4–1.6 → 0.6–1.2 misses, three columns 2.1–2.6 → 1.7–2.1, `incr` 2.2–2.5 → 1.5–1.7; a miss itself 0.8 |
+//! | what the prefetch before the lock has seen is where the search under the lock begins | the same search twice | 17 to 40 instructions of 630 to 2130; `get_many` 90–115 → 72 ns a row in huge pages, 2.6 to 2.7 times as fast as single gets |
+//! | rows of up to 32 words copied whole | column by column, as long as each string is | part of the first; the copy asks nothing of data that is on its way |
 //! | foldhash (quality), 3.0 ns for 11 bytes, 4.8 for 64 | ahash 3.4 and 4.7, with dependencies; rapidhash v3 3.2 and 3.5; SipHash-1-3 15 and 20 | no dependencies; keyed at random like the others, but none of them except SipHash is made against one who can measure |
 //! | four rows a bucket | three: 213 bytes a row, above the 212 promised | no difference beyond the noise, 1.1 and 1.8 misses a get against 1.5 and 1.5 |
-//! | `get_many` in one pass, keys 12 and 24 ahead: 2.0 to 2.2 times as fast as single gets | three passes over 32 keys: 1.8 to 2.0 times | 110 → 90 ns a row, about what the noise is |
+//! | `get_many` in one pass, keys 12 and 24 ahead | three passes over 32 keys | 2.0 to 2.2 times as fast as single gets instead of 1.8 to 2.0, both before huge pages |
 //!
-//! Rows are 192 bytes apart here, three cache lines. Other strides, five rows a bucket, and writing without the prefetch were not measured. Huge pages were
-//! not to be had: the kernel granted none on the first touch, aligned or not, although it is set to heed the advice.
+//! Huge pages are had by `MADV_COLLAPSE` of memory that begins where one may begin, once all of it is there. Not by advice alone where
+//! `shmem_enabled` says "never", as it does on most machines; and not by collapsing memory that was never touched, which the kernel refuses. Rows are
+//! 192 bytes apart here, three cache lines; other strides, five rows a bucket, and writing without the prefetch were not measured.
 
 #![forbid(unsafe_code)]
 

@@ -141,7 +141,16 @@ impl Ground {
         if !closure::is_outside(self) {
             return None;
         }
-        match self.attempt(name, &mut f) {
+        match self.attempt::<false, _>(name, &mut f) {
+            Some(answer) => answer,
+            None => self.read_slowly(name, Patience::Endless, f).ok().flatten(),
+        }
+    }
+
+    /// The same for a name that was prefetched.
+    #[inline(always)]
+    pub(super) fn glance_seen<T>(&self, name: Name<'_>, mut f: impl FnMut(&[AtomicU64]) -> T) -> Option<T> {
+        match self.attempt::<true, _>(name, &mut f) {
             Some(answer) => answer,
             None => self.read_slowly(name, Patience::Endless, f).ok().flatten(),
         }
@@ -154,7 +163,7 @@ impl Ground {
         mut f: impl FnMut(&[AtomicU64]) -> T,
     ) -> Result<Option<T>> {
         closure::outside(self)?;
-        if let Some(answer) = self.attempt(name, &mut f) {
+        if let Some(answer) = self.attempt::<false, _>(name, &mut f) {
             return Ok(answer);
         }
         self.read_slowly(name, patience, f)
@@ -162,10 +171,11 @@ impl Ground {
 
     /// One attempt without the lock; None when it is taken, its owner died, or it changed hands meanwhile.
     #[inline(always)]
-    fn attempt<T>(&self, name: Name<'_>, f: &mut impl FnMut(&[AtomicU64]) -> T) -> Option<Option<T>> {
+    fn attempt<const SEEN: bool, T>(&self, name: Name<'_>, f: &mut impl FnMut(&[AtomicU64]) -> T) -> Option<Option<T>> {
         let bucket = &self.buckets[name.bucket];
         let stamp = bucket.lock.stamp()?;
-        let found = match self.glimpse(bucket, name, stamp) {
+        let glimpse = if SEEN { self.glimpse_seen(bucket, name, stamp) } else { self.glimpse(bucket, name, stamp) };
+        let found = match glimpse {
             Glimpse::Row(row) => Some((row, self.has_expired(row), f(row))),
             Glimpse::Absent => None,
             Glimpse::Torn => return None,
@@ -196,7 +206,7 @@ impl Ground {
                     left -= 1;
                     spin_hint();
                 }
-                if let Some(answer) = self.attempt(name, &mut f) {
+                if let Some(answer) = self.attempt::<false, _>(name, &mut f) {
                     return Ok(answer);
                 }
             }

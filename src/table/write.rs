@@ -185,8 +185,7 @@ impl Ground {
         if !self.is_possible(key) {
             return Err(self.refusal(key));
         }
-        let name = self.hashed(key);
-        self.prefetch(name);
+        let name = self.prefetch(self.hashed(key));
         loop {
             let hold = match self.hold_at_once(name.bucket, patience) {
                 Some(hold) => hold,

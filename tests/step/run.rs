@@ -149,7 +149,7 @@ impl Run<'_> {
     /// Kills a rescuer at each of the images that *it* leaves.
     fn deep(&mut self, world: &World, deep: &mut Deep, image: &Image, child: &Tracee) -> Result<(), String> {
         deep.nth += 1;
-        if self.budget.is_zero() || (THOROUGH != 1 && deep.nth % THOROUGH != 1) {
+        if self.budget.is_zero() || !(deep.nth - 1).is_multiple_of(THOROUGH) {
             return Ok(());
         }
         // A newcomer reads /proc and steps long; its claim is an operation of its own.
