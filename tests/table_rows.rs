@@ -287,3 +287,19 @@ fn a_full_table_says_so_quickly() {
     assert!(table.add("more", &[]).unwrap() && table.len() == capacity);
     assert!(matches!(table.add("and more", &[]), Err(Error::Full { .. })));
 }
+
+/// A search for room that finds no row whose time is over notes when the next one's will be, and the row is found then.
+#[test]
+fn a_search_in_vain_remembers_the_times_that_it_has_seen() {
+    let table = Table::builder().capacity(2).ttl().build().unwrap();
+    table.set_ttl("a", &[], Duration::ZERO).unwrap();
+    table.set_ttl("a", &[], Duration::from_millis(40)).unwrap();
+    table.set_ttl("b", &[], Duration::from_secs(3600)).unwrap();
+    for n in 0..3 {
+        assert!(matches!(table.add(format!("more {n}"), &[]), Err(Error::Full { .. })) || !table.exists("a"));
+    }
+    until("its time is over", || !table.exists("a"));
+    // In steps of a millisecond, so a millisecond later at the most.
+    until("there is room", || table.exists("late") || table.add("late", &[]).is_ok());
+    assert_eq!((table.len(), table.exists("b")), (2, true));
+}

@@ -5,8 +5,9 @@
 //! when it is taken; the Release of `Change::begin` and the Acquire of `Ground::sweep`, because a death hands over all that the dead one did;
 //! the Release of a mark that is struck and the Acquire of `Ground::touched`, because a scan goes by the bucket's lock.
 //!
-//! Not yet shown either way: the Acquire of `Ground::repair`; the Release of `write_back`, of `Change::enter`, and of the figures as they are
-//! filled; the Acquire of the state between two looks at the figures, and of each figure as it is read.
+//! Not yet shown either way: that a search ends only the one that it began, which takes three that search and two rows; the Acquire of
+//! `settle_left`; the Release of `write_back`, of `Change::enter`, and of the figures as they are filled; the Acquire of the state between two
+//! looks at the figures, and of each figure as it is read.
 
 use super::Mutant;
 
@@ -113,5 +114,26 @@ pub const MUTANTS: &[Mutant] = &[
                 return first;
             }"#,
         caught_by: &["table::the_figures_of_one_moment"],
+    },
+    Mutant {
+        name: "time_is_written_without_a_fence",
+        file: "src/table/soonest.rs",
+        find: "fence(Ordering::SeqCst);\n            self.lower(due >> TICK);",
+        replace: "self.lower(due >> TICK);",
+        caught_by: &["table_soonest::a_time_that_is_set_behind_a_search_is_found_by_the_next"],
+    },
+    Mutant {
+        name: "search_begins_without_a_fence",
+        file: "src/table/soonest.rs",
+        find: "// SeqCst: the word, then the times.\n        fence(Ordering::SeqCst);",
+        replace: "",
+        caught_by: &["table_soonest::a_time_that_is_set_behind_a_search_is_found_by_the_next"],
+    },
+    Mutant {
+        name: "search_says_never_when_it_ends",
+        file: "src/table/soonest.rs",
+        find: "Soonest::new(word.tick(), word.search(), 0)",
+        replace: "Soonest::new(NEVER, word.search(), 0)",
+        caught_by: &["table_soonest::a_time_that_is_set_behind_a_search_is_found_by_the_next"],
     },
 ];

@@ -67,8 +67,8 @@ const ENGINES: [Engine; 2] = [
             "--no-run",
             "--message-format=json-render-diagnostics",
         ],
-        // The tracer pins itself and its child to one core.
-        at_once: 1,
+        // Each on the core of its worker: see STEP_CORE.
+        at_once: 2,
         quick: ("STEP_BUDGET_MS", "0"),
     },
 ];
@@ -160,12 +160,13 @@ fn all(engine: &Engine, copy: &Path, executables: &[PathBuf], jobs: &[(usize, Ve
     let results = Mutex::new(vec![None; jobs.len()]);
     let next = Mutex::new(0..jobs.len());
     std::thread::scope(|scope| {
-        for _ in 0..engine.at_once {
-            scope.spawn(|| {
+        for worker in 0..engine.at_once {
+            let (results, next) = (&results, &next);
+            scope.spawn(move || {
                 loop {
                     let Some(job) = next.lock().unwrap().next() else { return };
                     let (mutant, tests) = &jobs[job];
-                    let red = tests.iter().find_map(|test| red(engine, copy, executables, *mutant, test));
+                    let red = tests.iter().find_map(|test| red(engine, copy, executables, *mutant, test, worker));
                     results.lock().unwrap()[job] = red;
                 }
             });
@@ -175,7 +176,14 @@ fn all(engine: &Engine, copy: &Path, executables: &[PathBuf], jobs: &[(usize, Ve
 }
 
 /// Runs one test under one mutant; how it went red, if it did. A test that no executable knows counts as red only for the control.
-fn red(engine: &Engine, copy: &Path, executables: &[PathBuf], mutant: usize, test: &str) -> Option<String> {
+fn red(
+    engine: &Engine,
+    copy: &Path,
+    executables: &[PathBuf],
+    mutant: usize,
+    test: &str,
+    worker: usize,
+) -> Option<String> {
     let mut ran = false;
     for executable in executables {
         let listed = Command::new(executable)
@@ -198,6 +206,7 @@ fn red(engine: &Engine, copy: &Path, executables: &[PathBuf], mutant: usize, tes
         let mut child = command
             .args(["--exact", test])
             .env("COMMONS_MUTANT", mutant.to_string())
+            .env("STEP_CORE", worker.to_string())
             .current_dir(copy)
             .stdout(Stdio::null())
             .stderr(Stdio::null())

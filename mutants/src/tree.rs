@@ -69,6 +69,14 @@ fn mirror(root: &Path, copy: &Path, part: &Path, changed: &BTreeMap<&str, String
     let fail = |e: std::io::Error| format!("{}: {e}", part.display());
     if from.is_dir() {
         fs::create_dir_all(copy.join(part)).map_err(fail)?;
+        // What the tree no longer has, cargo is not to find in the copy either.
+        for entry in fs::read_dir(copy.join(part)).map_err(fail)? {
+            let entry = entry.map_err(fail)?;
+            let (name, path) = (entry.file_name(), entry.path());
+            if name != "target" && !from.join(&name).exists() {
+                if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.map_err(fail)?;
+            }
+        }
         for entry in fs::read_dir(&from).map_err(fail)? {
             let name = entry.map_err(fail)?.file_name();
             if name != "target" {

@@ -3,7 +3,7 @@
 //! operations, `checker.rs` for what holds always.
 //!
 //! `cargo test --release --test step [-- NAME … | --exact NAME | --list]`. Each operation runs in a process of its own;
-//! `STEP_JOBS` says how many at once (two), `STEP_BUDGET_MS` how long each may kill for real (700), and a third of how long
+//! `STEP_JOBS` says how many at once (two), `STEP_CORE` on which core the first is (0), `STEP_BUDGET_MS` how long each may kill for real (700), and a third of how long
 //! each pair may interrupt; with 0 nobody is killed inside recovery either.
 
 #![allow(
@@ -201,6 +201,7 @@ fn main() {
 fn run_all(tests: &[Test], totals: &Totals) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = (number("STEP_JOBS", 2) as usize).clamp(1, cores);
+    let first = number("STEP_CORE", 0) as usize;
     let mut running: Vec<Option<(i32, &str)>> = vec![None; jobs];
     let mut failed = 0;
     let mut left = tests.iter();
@@ -211,7 +212,7 @@ fn run_all(tests: &[Test], totals: &Totals) -> usize {
             {
                 let pid = kit::fork(|| {
                     kit::become_tracer();
-                    kit::pin(core);
+                    kit::pin((first + core) % cores);
                     i32::from(!run(test, totals))
                 });
                 *place = Some((pid, test.name()));

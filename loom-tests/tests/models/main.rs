@@ -9,6 +9,7 @@ mod rwlock;
 mod semaphore;
 mod table;
 mod table_death;
+mod table_soonest;
 mod wait;
 mod wait_death;
 mod watch;
