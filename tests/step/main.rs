@@ -3,8 +3,8 @@
 //! operations, `checker.rs` for what holds always.
 //!
 //! `cargo test --release --test step [-- NAME … | --exact NAME | --list]`. Each operation runs in a process of its own;
-//! `STEP_JOBS` says how many at once (two), `STEP_CORE` on which core the first is (0), `STEP_BUDGET_MS` how long each may kill for real (700), and a third of how long
-//! each pair may interrupt; with 0 nobody is killed inside recovery either.
+//! `STEP_JOBS` says how many at once (two), `STEP_CORE` on which core the first is (0), `STEP_BUDGET_MS` how long each may kill
+//! for real (700), and in proportion how often each pair interrupts; with 0 nobody is killed inside recovery either.
 
 #![allow(
     unsafe_code,
@@ -35,6 +35,7 @@ mod ops_table_room;
 mod ops_table_tree;
 mod pairs;
 mod pairs_table;
+mod preempt;
 mod run;
 mod trace;
 mod world;
@@ -79,6 +80,10 @@ fn tests() -> Vec<Test> {
     killed.chain(pairs.map(Test::Preempted)).collect()
 }
 
+/// Milliseconds for which an operation is killed for real, and with that budget the preemptions of a pair beside those around each change.
+const BUDGET: u64 = 700;
+const PREEMPTIONS: usize = 150;
+
 /// What the processes of all operations add up, in shared memory.
 #[derive(Default)]
 #[repr(C)]
@@ -116,7 +121,7 @@ fn number(name: &str, default: u64) -> u64 {
 fn run(test: &Test, totals: &Totals) -> bool {
     let begun = Instant::now();
     let bystander = Bystander::new();
-    let budget = Duration::from_millis(number("STEP_BUDGET_MS", 700 / run::THOROUGH as u64));
+    let budget = Duration::from_millis(number("STEP_BUDGET_MS", BUDGET / run::THOROUGH as u64));
     let (result, what) = match test {
         Test::Killed(op) => {
             let mut run = Run { op, bystander: &bystander, tally: Tally::default(), budget };
@@ -130,7 +135,8 @@ fn run(test: &Test, totals: &Totals) -> bool {
             (result, text)
         }
         Test::Preempted(pair) => {
-            let (result, schedules, stride) = pairs::run(pair, &bystander, 3 * budget);
+            let more = budget.as_millis() as usize * PREEMPTIONS / BUDGET as usize;
+            let (result, schedules, stride) = preempt::run(pair, &bystander, more);
             totals.schedules.fetch_add(schedules as u64, SeqCst);
             (result, format!("{schedules:6} schedules, stride {stride}"))
         }

@@ -1,30 +1,30 @@
 //! One preemption: A is stopped after k of its instructions, B runs whole (or until it waits for A), then A finishes.
+//! See `preempt` for how.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::image::{Land, RawSlot};
-use crate::kit::{self, CHILD, INTRUDER, control, ensure};
+use crate::image::RawSlot;
+use crate::kit::{self, ensure};
 use crate::num::drain;
-use crate::trace::{Stop, Tracee, mark};
-use crate::world::{BARRIER, Bystander, MS, World};
+use crate::world::{BARRIER, MS, World};
 
 pub type Verdict = Result<(), String>;
 pub type Act<'a> = Box<dyn FnOnce() -> u64 + 'a>;
 
 pub struct Pair {
     pub name: &'static str,
-    arrange: fn(&mut World),
+    pub arrange: fn(&mut World),
     /// In A: what it does before its first mark, and the act itself.
-    a: for<'a> fn(&'a World) -> Act<'a>,
-    b: fn(&World) -> u64,
+    pub a: for<'a> fn(&'a World) -> Act<'a>,
+    pub b: fn(&World) -> u64,
     /// With both results, while both processes live on.
-    check: fn(&World, u64, u64) -> Verdict,
+    pub check: fn(&World, u64, u64) -> Verdict,
     /// Alone, A waits in vain.
-    needs_b: bool,
+    pub needs_b: bool,
 }
 
 /// A waits that long for B at first, in steps.
-const WAITING: usize = 900;
+pub const WAITING: usize = 900;
 
 /// In such a time whoever waits for a living process that runs must get what it waits for.
 const BOUND: Duration = Duration::from_millis(5000);
@@ -99,113 +99,6 @@ pub fn all() -> Vec<Pair> {
         pair("pair_place_place", |w| seated(w, place), place, both_placed)
             .arrange(|w| w.field = Some(commons::Region::new("field", 3 * 128).expect("a region"))),
     ]
-}
-
-/// Instructions before a change of memory after each of which B comes in any case. One would do, were each run of A the same to the
-/// instruction; but they differ by a few, for A is a new process in a new world each time.
-const JITTER: usize = 6;
-
-/// All preemptions of a pair, or as many as time allows and those around every change of memory: how many, and how far apart.
-pub fn run(pair: &Pair, bystander: &Bystander, budget: Duration) -> (Verdict, usize, usize) {
-    let begun = Instant::now();
-    let limit = if pair.needs_b { WAITING } else { usize::MAX };
-    let mut changes = Vec::new();
-    let n = match schedule(pair, limit, bystander, Some(&mut changes)) {
-        Ok(n) => n,
-        Err(e) => return (Err(format!("B after A: {e}")), 1, 1),
-    };
-    let mut ks: Vec<usize> = changes.iter().flat_map(|c| c.saturating_sub(JITTER)..=*c).collect();
-    ks.sort_unstable();
-    ks.dedup();
-    let mut schedules = 1;
-    for &k in &ks {
-        schedules += 1;
-        if let Err(e) = schedule(pair, k, bystander, None) {
-            return (Err(format!("B after instruction {k} of A: {e}")), schedules, 0);
-        }
-    }
-    let cost = begun.elapsed().as_secs_f64() / schedules as f64;
-    let stride = ((n as f64 * cost / budget.as_secs_f64()).ceil() as usize).max(1);
-    for k in (0..n).step_by(stride).filter(|k| ks.binary_search(k).is_err()) {
-        schedules += 1;
-        if let Err(e) = schedule(pair, k, bystander, None) {
-            return (Err(format!("B after instruction {k} of A: {e}")), schedules, stride);
-        }
-    }
-    (Ok(()), schedules, stride)
-}
-
-/// A up to its instruction k, B, the rest of A; how many instructions A made before B came.
-fn schedule(
-    pair: &Pair,
-    k: usize,
-    bystander: &Bystander,
-    mut changes: Option<&mut Vec<usize>>,
-) -> Result<usize, String> {
-    let mut world = World::new(false);
-    (pair.arrange)(&mut world);
-    let mut a = Tracee::start(|| {
-        let act = (pair.a)(&world);
-        mark();
-        control().report(CHILD, act());
-        mark();
-    })?;
-    let (mut steps, mut over) = (0, false);
-    let land = Land::survey();
-    let mut image = land.capture();
-    while steps < k && !over {
-        match a.step() {
-            Stop::Stepped => {
-                steps += 1;
-                if let Some(changes) = &mut changes
-                    && land.differs(&image)
-                {
-                    image = land.capture();
-                    changes.push(steps);
-                }
-            }
-            Stop::Marked => over = true,
-            other => return Err(format!("A: {other:?} {}", control().said())),
-        }
-    }
-    let b = kit::fork(|| {
-        kit::alarm(30);
-        control().report(INTRUDER, (pair.b)(&world));
-        loop {
-            // SAFETY: sleeps until a signal ends it.
-            unsafe { libc::pause() };
-        }
-    });
-    // It may have to wait for A, which is stopped: then A goes on first.
-    let gone = || kit::process_state(b) == Some(b'Z');
-    kit::within(8, || control().result(INTRUDER).is_some() || gone());
-    if !over {
-        match a.go_on() {
-            Stop::Marked => {}
-            other => return Err(format!("A goes on, and: {other:?} {}", control().said())),
-        }
-    }
-    kit::within(2000, || control().result(INTRUDER).is_some() || gone());
-    let verdict = match (control().result(CHILD), control().result(INTRUDER)) {
-        (Some(of_a), Some(of_b)) => examine(pair, &world, bystander, of_a, of_b),
-        (of_a, of_b) => Err(format!("A came back with {of_a:?}, B with {of_b:?} {}", control().said())),
-    };
-    kit::end_and_recover(a.kill_only());
-    kit::end_and_recover(b);
-    verdict.map(|()| steps)
-}
-
-fn examine(pair: &Pair, world: &World, bystander: &Bystander, a: u64, b: u64) -> Verdict {
-    control().clear();
-    let checker = kit::fork(|| {
-        kit::alarm(30);
-        let verdict = (pair.check)(world, a, b).and_then(|()| bystander.intact());
-        i32::from(verdict.map_err(|text| control().say(&text)).is_err())
-    });
-    kit::wait_for_end(checker);
-    commons::recover(checker as u32).map_err(|e| e.to_string())?;
-    let status = kit::wait(checker);
-    if status == 0 { Ok(()) } else { Err(format!("status {status:#x}, A's result {a}, B's {b}: {}", control().said())) }
 }
 
 fn pass(world: &World) -> u64 {

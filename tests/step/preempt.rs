@@ -1,0 +1,116 @@
+//! How a pair is run: A stops after each of some of its instructions, and B comes.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use crate::image::Land;
+use crate::kit::{self, CHILD, INTRUDER, control};
+use crate::pairs::{Pair, Verdict, WAITING};
+use crate::trace::{Stop, Tracee, mark};
+use crate::world::{Bystander, World};
+
+/// Instructions before a change of memory after each of which B comes in any case. One would do, were each run of A the same to the
+/// instruction; but they differ by a few, for A is a new process in a new world each time.
+const JITTER: usize = 6;
+
+/// How long B may sleep before A, for which it may be waiting, goes on: longer than the timeouts of those who are to give up meanwhile.
+const ASLEEP: Duration = Duration::from_millis(8);
+
+/// A pair's preemptions: those around every change of memory, and `more`, evenly spread. How many, and how far apart. Counted and not timed,
+/// so that a slow machine finds what a fast one does.
+pub fn run(pair: &Pair, bystander: &Bystander, more: usize) -> (Verdict, usize, usize) {
+    let limit = if pair.needs_b { WAITING } else { usize::MAX };
+    let mut changes = Vec::new();
+    let n = match schedule(pair, limit, bystander, Some(&mut changes)) {
+        Ok(n) => n,
+        Err(e) => return (Err(format!("B after A: {e}")), 1, 1),
+    };
+    let stride = n.checked_div(more).map_or(n, |stride| stride + 1).max(1);
+    let around = changes.iter().flat_map(|c| c.saturating_sub(JITTER)..=*c);
+    let ks: BTreeSet<usize> = around.chain((0..n).step_by(stride)).collect();
+    for (schedules, &k) in ks.iter().enumerate() {
+        if let Err(e) = schedule(pair, k, bystander, None) {
+            return (Err(format!("B after instruction {k} of A: {e}")), schedules + 2, stride);
+        }
+    }
+    (Ok(()), ks.len() + 1, stride)
+}
+
+/// A up to its instruction k, B, the rest of A; how many instructions A made before B came.
+fn schedule(
+    pair: &Pair,
+    k: usize,
+    bystander: &Bystander,
+    mut changes: Option<&mut Vec<usize>>,
+) -> Result<usize, String> {
+    let mut world = World::new(false);
+    (pair.arrange)(&mut world);
+    let mut a = Tracee::start(|| {
+        let act = (pair.a)(&world);
+        mark();
+        control().report(CHILD, act());
+        mark();
+    })?;
+    let (mut steps, mut over) = (0, false);
+    let land = Land::survey();
+    let mut image = land.capture();
+    while steps < k && !over {
+        match a.step() {
+            Stop::Stepped => {
+                steps += 1;
+                if let Some(changes) = &mut changes
+                    && land.differs(&image)
+                {
+                    image = land.capture();
+                    changes.push(steps);
+                }
+            }
+            Stop::Marked => over = true,
+            other => return Err(format!("A: {other:?} {}", control().said())),
+        }
+    }
+    let b = kit::fork(|| {
+        kit::alarm(30);
+        control().report(INTRUDER, (pair.b)(&world));
+        loop {
+            // SAFETY: sleeps until a signal ends it.
+            unsafe { libc::pause() };
+        }
+    });
+    let gone = || kit::process_state(b) == Some(b'Z');
+    // It may have to wait for A, which is stopped: then A goes on first. Not before B is seen to sleep, for on a busy machine it may be long
+    // until B runs at all.
+    let mut asleep = None;
+    kit::within(2000, || {
+        let state = kit::process_state(b);
+        let waits = state == Some(b'S') && asleep.get_or_insert_with(Instant::now).elapsed() > ASLEEP;
+        waits || state == Some(b'Z') || control().result(INTRUDER).is_some()
+    });
+    if !over {
+        match a.go_on() {
+            Stop::Marked => {}
+            other => return Err(format!("A goes on, and: {other:?} {}", control().said())),
+        }
+    }
+    kit::within(2000, || control().result(INTRUDER).is_some() || gone());
+    let verdict = match (control().result(CHILD), control().result(INTRUDER)) {
+        (Some(of_a), Some(of_b)) => examine(pair, &world, bystander, of_a, of_b),
+        (of_a, of_b) => Err(format!("A came back with {of_a:?}, B with {of_b:?} {}", control().said())),
+    };
+    kit::end_and_recover(a.kill_only());
+    kit::end_and_recover(b);
+    verdict.map(|()| steps)
+}
+
+fn examine(pair: &Pair, world: &World, bystander: &Bystander, a: u64, b: u64) -> Verdict {
+    control().clear();
+    let checker = kit::fork(|| {
+        kit::alarm(30);
+        let verdict = (pair.check)(world, a, b).and_then(|()| bystander.intact());
+        i32::from(verdict.map_err(|text| control().say(&text)).is_err())
+    });
+    kit::wait_for_end(checker);
+    commons::recover(checker as u32).map_err(|e| e.to_string())?;
+    let status = kit::wait(checker);
+    if status == 0 { Ok(()) } else { Err(format!("status {status:#x}, A's result {a}, B's {b}: {}", control().said())) }
+}
