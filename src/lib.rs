@@ -43,6 +43,7 @@
 compile_error!("commons runs on Linux only: it needs memfd, shared futexes, pidfd and /proc");
 
 mod atomic;
+mod channel;
 mod error;
 mod lock;
 #[cfg(feature = "server")]
@@ -56,6 +57,7 @@ mod sys;
 mod table;
 
 pub use atomic::{Atomic, AtomicLong, Counter};
+pub use channel::{Channel, ChannelBuilder, ChannelStats, Lease};
 pub use error::{Error, Result};
 pub use lock::{Barrier, Lock, LockGuard, ReadGuard, RwLock, Semaphore, WriteGuard};
 pub use robust::recover;

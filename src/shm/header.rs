@@ -27,6 +27,8 @@ pub(crate) enum Kind {
     TableRows = 11,
     TableRecords = 12,
     TableLogs = 13,
+    Channel = 14,
+    Ring = 15,
 }
 
 shared! {

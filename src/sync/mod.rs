@@ -37,6 +37,7 @@ pub use behind::world;
 #[doc(hidden)]
 pub use crate::sys::identity::pretend_dead;
 
+pub(crate) use crate::sys::eventfd::{EventFd, wait_readable};
 pub(crate) use crate::sys::futex::Nap;
 pub(crate) use crate::sys::identity::{Look, Who};
 pub(crate) use crate::sys::prefetch::prefetch;

@@ -1,0 +1,174 @@
+//! What lies in the region, and the channel as one process has it.
+
+use std::sync::Arc;
+
+use super::mark::{Head, Mark};
+use crate::robust::RobustLock;
+use crate::shm::{Kind, Pad, Place, Region, Row, load_bytes, shared, store_bytes, words_for};
+use crate::sync::{AtomicU64, EventFd, Ordering};
+use crate::{Error, Result};
+
+shared! {
+    /// One end of the ring, on two cache lines: the lock with what only its holder uses, and what the other end looks at.
+    pub(super) struct End {
+        pub(super) lock: RobustLock,
+        /// Where the other end was when the holder last looked: [`Mark`].
+        pub(super) seen: AtomicU64,
+        /// At the consumers' end: words from there on that are certainly not ready.
+        pub(super) ahead: AtomicU64,
+        /// At the consumers' end: messages that are leased.
+        pub(super) out: AtomicU64,
+        pad: Pad<4>,
+        /// Where this end is: [`Mark`].
+        pub(super) at: AtomicU64,
+        /// Messages that have passed this end; `flip` of `at` says which one counts.
+        pub(super) totals: [AtomicU64; 2],
+        more: Pad<5>,
+    }
+}
+
+shared! {
+    pub(super) struct Ends {
+        /// The producers': everything before it is there.
+        pub(super) tail: End,
+        /// The consumers': everything before it is gone.
+        pub(super) floor: End,
+        /// Whether anybody has ever asked for an eventfd.
+        pub(super) watched: AtomicU64,
+        /// Leases that came back without an acknowledgement. Under the consumers' lock.
+        pub(super) returned: AtomicU64,
+        /// While a message is on its way to the dead letters: one more than its index, and how many there were before.
+        pub(super) moving: AtomicU64,
+        pub(super) letters: AtomicU64,
+        pad: Pad<4>,
+    }
+}
+
+/// What all handles of one process share.
+pub(super) struct Ground {
+    pub(super) ends: Place<Ends>,
+    ring: Row<AtomicU64>,
+    pub(super) bytes: usize,
+    pub(super) max_message: usize,
+    pub(super) max_attempts: u32,
+    /// Becomes readable when there is something to pop.
+    pub(super) filled: EventFd,
+    /// Becomes readable when there is room again.
+    pub(super) emptied: EventFd,
+    pub(super) dead_letters: Option<super::Channel>,
+    pub(super) region: Region,
+}
+
+pub(super) const WHAT: &str = "channel";
+
+/// Words that a message of `len` bytes takes in the ring.
+#[inline(always)]
+pub(super) fn words_of(len: usize) -> usize {
+    1 + words_for(len)
+}
+
+impl Ground {
+    pub(super) fn new(
+        region: Option<&Region>,
+        bytes: usize,
+        max_message: usize,
+        dead_letters: Option<super::Channel>,
+        max_attempts: u32,
+    ) -> Result<Arc<Ground>> {
+        let words = words_for(bytes);
+        let asked = Region::bytes_for::<Ends>(1) + Region::bytes_for::<AtomicU64>(words);
+        let region = match region {
+            Some(region) => region.clone(),
+            None => Region::new(WHAT, asked)?,
+        };
+        let left = region.size().saturating_sub(region.used());
+        if !crate::sync::MODELLED && asked > left {
+            return Err(Error::OutOfMemory { asked, left });
+        }
+        let (filled, emptied) = (EventFd::new()?, EventFd::new()?);
+        let ends = Place::new(&region, Kind::Channel)?;
+        let ring = Row::new(&region, Kind::Ring, words)?;
+        Ok(Arc::new(Ground { ends, ring, bytes, max_message, max_attempts, filled, emptied, dead_letters, region }))
+    }
+
+    /// Words of the ring.
+    #[inline(always)]
+    pub(super) fn words(&self) -> usize {
+        self.ring.len()
+    }
+
+    #[inline(always)]
+    pub(super) fn wrapped(&self, at: usize) -> usize {
+        if at >= self.ring.len() { at - self.ring.len() } else { at }
+    }
+
+    /// The first word of the message at `index`.
+    #[inline(always)]
+    pub(super) fn head(&self, index: usize) -> &AtomicU64 {
+        &self.ring[index]
+    }
+
+    /// The words of a message of `len` bytes at `index`, in the two pieces that the end of the ring makes of them.
+    #[inline(always)]
+    fn pieces(&self, index: usize, len: usize) -> (&[AtomicU64], &[AtomicU64]) {
+        let (start, words) = (self.wrapped(index + 1), words_for(len));
+        let first = words.min(self.ring.len() - start);
+        (&self.ring[start..start + first], &self.ring[..words - first])
+    }
+
+    /// Writes a message; nobody sees it before the tail has moved over it.
+    #[inline(always)]
+    pub(super) fn write(&self, index: usize, message: &[u8]) {
+        // Relaxed: published by the tail.
+        self.head(index).store(Head::new(message.len()).0, Ordering::Relaxed);
+        let (first, second) = self.pieces(index, message.len());
+        let (a, b) = message.split_at(message.len().min(first.len() * 8));
+        store_bytes(first, a);
+        store_bytes(second, b);
+    }
+
+    /// Copies the message at `index`.
+    #[inline(always)]
+    pub(super) fn read(&self, index: usize, len: usize, into: &mut Vec<u8>) {
+        into.resize(len, 0);
+        let (first, second) = self.pieces(index, len);
+        let (a, b) = into.split_at_mut(len.min(first.len() * 8));
+        load_bytes(first, a);
+        load_bytes(second, b);
+    }
+}
+
+impl End {
+    #[inline(always)]
+    pub(super) fn mark(&self) -> Mark {
+        // Acquire: pairs with the AcqRel of `moved`; what was written before this end moved there is seen, and what was read has been read.
+        Mark(self.at.load(Ordering::Acquire))
+    }
+
+    /// Moves this end, whose lock the caller holds: the commit. The total that will count is written before it. Returns the mark as it was,
+    /// with the flags of those who wait.
+    #[inline(always)]
+    pub(super) fn moved(&self, from: Mark, words: usize, messages: usize, ring: usize) -> Mark {
+        let next = from.advanced(words, messages, ring);
+        let total = crate::sync::owned(&self.totals[from.half()]) + messages as u64;
+        // Relaxed: published by the swap.
+        self.totals[next.half()].store(total, Ordering::Relaxed);
+        // AcqRel: Release pairs with the Acquire in `mark`. A swap, not a store: it brings along the flags that others may have set until
+        // this very instant. Nothing else of the word is changed by anybody who does not hold the lock.
+        Mark(self.at.swap(next.0, Ordering::AcqRel))
+    }
+
+    /// Sets a flag for one who is about to wait, unless this end has moved since `seen`; the word to sleep on.
+    pub(super) fn flag(&self, seen: Mark, flag: impl Fn(Mark) -> Mark) -> Option<Mark> {
+        let flagged = flag(seen);
+        // AcqRel: pairs with `moved`. If that comes second it sees the flag; if first, this fails.
+        let set =
+            seen == flagged || self.at.compare_exchange(seen.0, flagged.0, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        set.then_some(flagged)
+    }
+
+    /// Messages that have passed this end. The caller holds its lock.
+    pub(super) fn total(&self) -> u64 {
+        crate::sync::owned(&self.totals[self.mark().half()])
+    }
+}

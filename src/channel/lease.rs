@@ -1,0 +1,289 @@
+//! Leases: messages that are in somebody's hands, and come back if that one dies or gives up.
+//!
+//! A leased message stays where it is in the ring; its head names the thread that has it, by one store. So a death anywhere leaves it
+//! either leased to the dead, which is as good as given back, or not. The floor waits for the oldest of them: a lease that is held for long keeps the room of
+//! all that was pushed after it.
+
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::time::Duration;
+
+use super::Channel;
+use super::ground::words_of;
+use super::mark::{Head, Mark};
+use super::pop::{Consumer, First};
+use crate::robust::{Claim, Patience, Tag, at_once, certainly_dead, known_dead, me, seated};
+use crate::sync::{Look, Ordering, futex, owned};
+use crate::{Error, Result};
+
+/// A message in this thread's hands; it comes back to the front of the channel, with one attempt more, unless it is
+/// [acknowledged](Lease::ack): when it is dropped, and when its thread or process dies. Bound to its thread.
+#[derive(Debug)]
+#[must_use = "a lease that is dropped gives the message back"]
+pub struct Lease {
+    channel: Channel,
+    index: usize,
+    head: Head,
+    message: Vec<u8>,
+    done: bool,
+    not_send: PhantomData<*mut ()>,
+}
+
+impl Channel {
+    /// Leases the first message, waiting for one.
+    ///
+    /// # Errors
+    /// As [`pop`](Channel::pop).
+    ///
+    /// # Examples
+    /// ```
+    /// let tasks = commons::Channel::new(4096)?;
+    /// tasks.push(b"dig")?;
+    /// drop(tasks.pop_lease()?); // not done
+    /// let task = tasks.pop_lease()?;
+    /// assert_eq!((&*task, task.attempts()), (&b"dig"[..], 1));
+    /// task.ack()?;
+    /// assert!(tasks.is_empty());
+    /// # Ok::<(), commons::Error>(())
+    /// ```
+    pub fn pop_lease(&self) -> Result<Lease> {
+        self.lease(Patience::Endless)
+    }
+
+    /// Leases the first message, if there is one.
+    ///
+    /// # Errors
+    /// As [`try_pop`](Channel::try_pop).
+    pub fn try_pop_lease(&self) -> Result<Option<Lease>> {
+        at_once(self.lease(Patience::None))
+    }
+
+    /// Leases the first message, waiting for one for at most `timeout`.
+    ///
+    /// # Errors
+    /// As [`pop_timeout`](Channel::pop_timeout).
+    pub fn pop_lease_timeout(&self, timeout: Duration) -> Result<Lease> {
+        self.lease(Patience::lasting(timeout))
+    }
+
+    /// The messages that came back from as many leases as [`max_attempts`](crate::ChannelBuilder::max_attempts) allows; None where nothing was
+    /// said of attempts. When it has no room left, its oldest go.
+    pub fn dead_letters(&self) -> Option<&Channel> {
+        self.ground.dead_letters.as_ref()
+    }
+
+    fn lease(&self, patience: Patience) -> Result<Lease> {
+        let ground = &*self.ground;
+        ground.next(patience, |consumer, first| {
+            let mut message = Vec::new();
+            ground.read(first.index, first.head.len(), &mut message);
+            let head = consumer.lease(first)?;
+            let (channel, index) = (self.clone(), first.index);
+            Ok(Lease { channel, index, head, message, done: false, not_send: PhantomData })
+        })
+    }
+}
+
+impl Lease {
+    /// How many leases of this message came back before.
+    pub fn attempts(&self) -> u32 {
+        self.head.attempts()
+    }
+
+    /// Says that the message is done with: it is gone for ever.
+    ///
+    /// # Errors
+    /// [`Error::LeaseLost`] in a process that only inherited the lease by a fork; [`Error::TooManyParticipants`].
+    pub fn ack(mut self) -> Result<()> {
+        self.end(|consumer, index, head| consumer.done(index, head))
+    }
+
+    /// Under the lock, if the message is still this lease's.
+    fn end(&mut self, f: impl FnOnce(&mut Consumer<'_>, usize, Head)) -> Result<()> {
+        if self.done {
+            return Ok(());
+        }
+        let ground = &*self.channel.ground;
+        if !seated().is_some_and(|seat| seat.tag().bits() == self.head.holder()) {
+            self.done = true;
+            return Err(Error::LeaseLost);
+        }
+        let mut consumer = Consumer::enter(ground, Patience::Endless)?;
+        self.done = true;
+        // Relaxed: under the lock.
+        if ground.head(self.index).load(Ordering::Relaxed) != self.head.0 {
+            return Err(Error::LeaseLost);
+        }
+        consumer.count_out(-1);
+        f(&mut consumer, self.index, self.head);
+        drop(consumer);
+        me()?.unnote_lease(ground.ends.key(&ground.ends.tail.at));
+        Ok(())
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let _ = self.end(|consumer, index, head| consumer.give_back(index, head));
+    }
+}
+
+impl Deref for Lease {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.message
+    }
+}
+
+impl Consumer<'_> {
+    fn lease(&mut self, first: First) -> Result<Head> {
+        let (ground, seat) = (self.ground, me()?);
+        // For burial, which then wakes who waits for it. Without room in the ledger they find out at the end of their slice.
+        seat.note_lease(ground.ends.key(&ground.ends.tail.at));
+        let head = first.head.leased_to(seat.tag().bits());
+        self.count_out(1);
+        // Release: pairs with nothing but the lock; the store is the lease.
+        ground.head(first.index).store(head.0, Ordering::Release);
+        Ok(head)
+    }
+
+    fn count_out(&mut self, by: i64) {
+        let out = &self.ground.ends.floor.out;
+        // Relaxed: under the lock. A death between this and the head leaves the lock to be repaired.
+        out.store(owned(out).saturating_add_signed(by), Ordering::Relaxed);
+    }
+
+    /// Gives a leased message back to the front, or to the dead letters.
+    fn give_back(&mut self, index: usize, head: Head) {
+        let (ground, ends) = (self.ground, &self.ground.ends);
+        let back = head.returned();
+        // Relaxed, all: under the lock.
+        ends.returned.store(owned(&ends.returned) + 1, Ordering::Relaxed);
+        ends.floor.ahead.store(0, Ordering::Relaxed);
+        if ground.max_attempts > 0 && back.attempts() >= ground.max_attempts {
+            self.bury_letter(index, head);
+        } else {
+            // Release: as in `lease`.
+            ground.head(index).store(back.0, Ordering::Release);
+        }
+        self.stir();
+    }
+
+    /// Wakes one who sleeps until there is a message.
+    fn stir(&self) {
+        let tail = &self.ground.ends.tail;
+        // The flags go, so that one who has set its own and is about to sleep does not: it set it under the lock.
+        let old = Mark(tail.at.fetch_and(!Mark::WAITING, Ordering::AcqRel));
+        if old.asleep() {
+            futex::wake(&tail.at, u32::MAX);
+        }
+        if old.armed() {
+            self.ground.filled.signal();
+        }
+    }
+
+    /// Moves a message to the dead letters. A death in the middle is made good by `repair`: how many letters there were tells how far it got.
+    fn bury_letter(&mut self, index: usize, head: Head) {
+        let (ground, ends) = (self.ground, &self.ground.ends);
+        let Some(letters) = &ground.dead_letters else { return };
+        let mut message = Vec::new();
+        ground.read(index, head.len(), &mut message);
+        // Only ever pushed to under this lock. Release, all: in this order, whoever dies.
+        ends.letters.store(letters.ground.ends.tail.total(), Ordering::Release);
+        ends.moving.store(index as u64 + 1, Ordering::Release);
+        while let Err(Error::Full { .. }) = letters.try_push(&message) {
+            if !matches!(letters.try_pop(), Ok(Some(_))) {
+                break;
+            }
+        }
+        self.done(index, head);
+        ends.moving.store(0, Ordering::Release);
+    }
+
+    /// The first message that nobody has, where some are leased.
+    #[cold]
+    pub(super) fn first_behind_leases(&mut self, closely: bool) -> Option<First> {
+        let floor = &self.ground.ends.floor;
+        let dead = |head: Head, look: Option<Look>| {
+            let tag = Tag::from_bits(head.holder());
+            head.holder() != 0 && (known_dead(tag) || look.is_some_and(|look| certainly_dead(tag, look)))
+        };
+        // The oldest keeps the room of all others, so it is looked at each time; the rest when there is nothing else to be had.
+        if let Some(oldest) = self.at(0).filter(|oldest| dead(oldest.head, None)) {
+            self.take_back(oldest.index, oldest.head);
+        }
+        let mut ahead = owned(&floor.ahead) as usize;
+        let mut look_again = true;
+        loop {
+            while let Some(one) = self.at(ahead) {
+                if one.head.is_ready() {
+                    floor.ahead.store(ahead as u64, Ordering::Relaxed); // under the lock
+                    return Some(one);
+                }
+                ahead += words_of(one.head.len());
+            }
+            floor.ahead.store(ahead as u64, Ordering::Relaxed); // under the lock
+            if !std::mem::take(&mut look_again) {
+                return None;
+            }
+            let mut at = 0;
+            while let Some(one) = self.at(at) {
+                at += words_of(one.head.len());
+                if dead(one.head, closely.then_some(Look::Close)) {
+                    self.take_back(one.index, one.head);
+                    break;
+                }
+            }
+            // Where the first of the dead was; there may be more behind it, which the next call finds.
+            ahead = owned(&floor.ahead) as usize;
+        }
+    }
+
+    /// Takes a message back from the dead.
+    fn take_back(&mut self, index: usize, head: Head) {
+        self.count_out(-1);
+        self.give_back(index, head);
+    }
+
+    /// After the lock's owner died: the hints are worked out anew, a letter that was on its way arrives.
+    #[cold]
+    pub(super) fn repair(&mut self) {
+        let (ground, ends) = (self.ground, &self.ground.ends);
+        let moving = owned(&ends.moving) as usize;
+        if let Some(index) = moving.checked_sub(1) {
+            // Relaxed: under the lock.
+            let head = Head(ground.head(index).load(Ordering::Relaxed));
+            let letters = ground.dead_letters.as_ref().map_or(0, |letters| letters.ground.ends.tail.total());
+            if letters != owned(&ends.letters) && head.holder() != 0 {
+                ground.head(index).store(head.done().0, Ordering::Release);
+            }
+            ends.moving.store(0, Ordering::Release);
+        }
+        let (mut at, mut out) = (0, 0);
+        while let Some(one) = self.at(at) {
+            at += words_of(one.head.len());
+            out += u64::from(one.head.holder() != 0);
+        }
+        // Relaxed: under the lock.
+        ends.floor.out.store(out, Ordering::Relaxed);
+        ends.floor.ahead.store(0, Ordering::Relaxed);
+        self.reclaim();
+    }
+}
+
+impl crate::robust::Seat {
+    fn note_lease(self, key: crate::shm::Key) {
+        match self.find(Claim::Sleep, key) {
+            Some((held, count)) => self.recount(held, count + 1),
+            None => drop(self.note(Claim::Sleep, key, 1)),
+        }
+    }
+
+    fn unnote_lease(self, key: crate::shm::Key) {
+        match self.find(Claim::Sleep, key) {
+            Some((held, count @ 2..)) => self.recount(held, count - 1),
+            Some((held, _)) => self.strike(held),
+            None => {}
+        }
+    }
+}
