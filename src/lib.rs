@@ -57,7 +57,7 @@ mod sys;
 mod table;
 
 pub use atomic::{Atomic, AtomicLong, Counter};
-pub use channel::{Channel, ChannelBuilder, ChannelStats, Lease};
+pub use channel::{Channel, ChannelBuilder, ChannelStats, Lease, Notifier};
 pub use error::{Error, Result};
 pub use lock::{Barrier, Lock, LockGuard, ReadGuard, RwLock, Semaphore, WriteGuard};
 pub use robust::recover;

@@ -111,3 +111,66 @@ fn what_would_wait_for_itself_is_refused() {
     assert_eq!(channel.pop_timeout(Duration::from_millis(1)).unwrap(), [2; 16]);
     assert!(matches!(channel.pop_timeout(Duration::from_millis(1)), Err(Error::Timeout { .. })));
 }
+
+#[test]
+fn select_finds_the_one_that_is_ready() {
+    let (a, b) = (Channel::new(256).unwrap(), Channel::new(256).unwrap());
+    let short = Some(Duration::from_millis(30));
+    assert!(matches!(Channel::select(&[&a, &b], short), Err(Error::Timeout { .. })));
+    std::thread::scope(|s| {
+        let pusher = s.spawn(|| (0..2000).for_each(|n| [&a, &b][n % 2].push(b"x").unwrap()));
+        let mut seen = [0, 0];
+        while seen != [1000, 1000] {
+            let n = Channel::select(&[&a, &b], Some(Duration::from_secs(10))).unwrap();
+            seen[n] += [&a, &b][n].drain(10, |_| ()).unwrap();
+        }
+        pusher.join().unwrap();
+    });
+    a.close().unwrap();
+    assert_eq!(Channel::select(&[&b, &a], None).unwrap(), 1);
+}
+
+#[cfg(feature = "tokio")]
+#[test]
+fn futures_wait_for_messages_and_for_room() {
+    let channel = Channel::new(64).unwrap();
+    std::thread::scope(|s| {
+        let run = |future| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+            runtime.block_on::<std::pin::Pin<Box<dyn Future<Output = u64>>>>(future)
+        };
+        let channel = &channel;
+        s.spawn(move || {
+            run(Box::pin(async move {
+                for n in 0..20_000u64 {
+                    channel.send(&n.to_le_bytes()).await.unwrap();
+                }
+                0
+            }))
+        });
+        let consumers: Vec<_> = (0..2)
+            .map(|_| {
+                s.spawn(move || {
+                    run(Box::pin(async move {
+                        let mut sum = 0;
+                        loop {
+                            match u64::from_le_bytes(channel.recv().await.unwrap().try_into().unwrap()) {
+                                u64::MAX => return sum,
+                                n => sum += n,
+                            }
+                        }
+                    }))
+                })
+            })
+            .collect();
+        let sum: u64 = {
+            // The end for both, once all is there.
+            while channel.stats().unwrap().pushed < 20_000 {
+                std::thread::yield_now();
+            }
+            (0..2).for_each(|_| channel.push(&u64::MAX.to_le_bytes()).unwrap());
+            consumers.into_iter().map(|c| c.join().unwrap()).sum()
+        };
+        assert_eq!(sum, (0..20_000).sum::<u64>());
+    });
+}

@@ -124,6 +124,11 @@ impl Channel {
         ChannelBuilder { bytes: 0, max_message: None, max_attempts: 0 }
     }
 
+    /// The region that the channel is in.
+    pub fn region(&self) -> &Region {
+        &self.ground.region
+    }
+
     /// The longest message, in bytes.
     pub fn max_message(&self) -> usize {
         self.ground.max_message

@@ -104,7 +104,7 @@ impl Lease {
             return Ok(());
         }
         let ground = &*self.channel.ground;
-        if !seated().is_some_and(|seat| seat.tag().bits() == self.head.holder()) {
+        if seated().is_none_or(|seat| seat.tag().bits() != self.head.holder()) {
             self.done = true;
             return Err(Error::LeaseLost);
         }

@@ -30,9 +30,12 @@
 #![forbid(unsafe_code)]
 
 mod builder;
+#[cfg(feature = "tokio")]
+mod future;
 mod ground;
 mod lease;
 mod mark;
+mod notify;
 mod pop;
 mod push;
 
@@ -41,6 +44,7 @@ use std::sync::Arc;
 pub use builder::{ChannelBuilder, ChannelStats};
 use ground::Ground;
 pub use lease::Lease;
+pub use notify::Notifier;
 
 /// A queue of messages in shared memory: any length, many producers, many consumers, first in, first out.
 ///

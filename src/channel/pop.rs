@@ -365,7 +365,7 @@ impl<'g> Consumer<'g> {
     }
 
     /// Asks for the eventfd, having found nothing since `tail`; false when something came meanwhile.
-    fn arm(&mut self, tail: Mark) -> bool {
+    pub(super) fn arm(&mut self, tail: Mark) -> bool {
         let ends = &self.ground.ends;
         let Some(armed) = ends.tail.flag(tail, Mark::with_eventfd) else { return false };
         // After the flag: whoever pushes from here on makes it readable again, or did so before it was cleared, which is made good.

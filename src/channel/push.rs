@@ -219,6 +219,8 @@ impl Ground {
         }
         if old.armed() {
             self.filled.signal();
+        } else {
+            self.signal_for_the_dead();
         }
         if slept {
             // Who was woken cannot know whether it was the only one. Relaxed: the flag publishes nothing.

@@ -29,7 +29,7 @@ pub(crate) mod futex;
 pub(crate) mod identity;
 pub(crate) mod memory;
 pub(crate) mod prefetch;
-#[cfg(feature = "server")]
+#[cfg(feature = "tokio")]
 pub(crate) mod ready;
 #[cfg(feature = "server")]
 pub(crate) mod signal;

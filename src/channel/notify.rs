@@ -1,0 +1,142 @@
+//! Waiting for several things at once: an eventfd for epoll, `select` over channels.
+//!
+//! Who finds nothing sets the `armed` flag of the tail, clears the eventfd and looks once more; a push that meets the flag takes it away and makes the
+//! eventfd readable. The race one would fear: the push comes between flag and clearing, and its signal is cleared away. The look that follows sees
+//! that the tail has moved, and signals again. A consumer that dies between the two would leave others asleep over a message; it dies holding
+//! the consumers' lock, so the next push, which looks at that lock where there is an eventfd, signals.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::Duration;
+
+use super::Channel;
+use super::ground::Ground;
+use super::pop::Consumer;
+use crate::robust::{Patience, SLICE, known_dead};
+use crate::sync::{EventFd, Ordering, clock, wait_readable};
+use crate::{Error, Result};
+
+/// An eventfd that is readable when there is something to pop; see [`Channel::notifier`].
+#[derive(Debug)]
+pub struct Notifier<'c> {
+    eventfd: &'c EventFd,
+}
+
+impl AsFd for Notifier<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.eventfd.as_fd()
+    }
+}
+
+impl AsRawFd for Notifier<'_> {
+    fn as_raw_fd(&self) -> RawFd {
+        self.eventfd.as_fd().as_raw_fd()
+    }
+}
+
+impl Channel {
+    /// An eventfd that becomes readable when there is something to pop, for epoll, poll and tokio.
+    ///
+    /// Wait for it only after a `try_pop` (or `drain`, `try_pop_lease`) that found nothing: that is what arms it, and makes it unreadable; nobody
+    /// has to read from it. Several processes may wait for the same channel; all are told. A push makes a system call only if somebody waits.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::os::fd::AsFd;
+    /// let channel = commons::Channel::new(4096)?;
+    /// let notifier = channel.notifier();
+    /// assert_eq!(channel.try_pop()?, None); // armed
+    /// channel.push(b"hello")?;
+    /// let _readable_now = notifier.as_fd();
+    /// # Ok::<(), commons::Error>(())
+    /// ```
+    pub fn notifier(&self) -> Notifier<'_> {
+        self.ground.watch(&self.ground.filled);
+        Notifier { eventfd: &self.ground.filled }
+    }
+
+    /// An eventfd that becomes readable when there is room again after a `try_push` found none.
+    pub fn room_notifier(&self) -> Notifier<'_> {
+        self.ground.watch(&self.ground.emptied);
+        Notifier { eventfd: &self.ground.emptied }
+    }
+
+    /// Waits until one of `channels` has something to pop, or is closed, for at most `timeout`; which one, the first if there are several.
+    /// Another consumer may be faster, so pop with `try_pop`.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`]; [`Error::OutOfRange`] for no channels; [`Error::System`]; as [`try_pop`](Channel::try_pop).
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use commons::Channel;
+    /// let (a, b) = (Channel::new(4096)?, Channel::new(4096)?);
+    /// b.push(b"hello")?;
+    /// assert_eq!(Channel::select(&[&a, &b], Some(Duration::from_secs(1)))?, 1);
+    /// # Ok::<(), commons::Error>(())
+    /// ```
+    pub fn select(channels: &[&Channel], timeout: Option<Duration>) -> Result<usize> {
+        if channels.is_empty() {
+            return Err(Error::OutOfRange {
+                what: "the number of channels to wait for",
+                value: 0,
+                min: 1,
+                max: u64::MAX,
+            });
+        }
+        let patience = timeout.map_or(Patience::Endless, Patience::lasting);
+        let notifiers: Vec<_> = channels.iter().map(|channel| channel.notifier()).collect();
+        let fds: Vec<_> = notifiers.iter().map(AsFd::as_fd).collect();
+        loop {
+            for (n, channel) in channels.iter().enumerate() {
+                if channel.ground.ready_or_armed()? {
+                    return Ok(n);
+                }
+            }
+            patience.check()?;
+            let left = match patience {
+                Patience::Until { deadline, .. } => deadline.saturating_sub(clock::now()),
+                Patience::None | Patience::Endless => SLICE,
+            };
+            // In slices: what the dead have leased becomes ready without a signal.
+            wait_readable(&fds, left.min(SLICE))?;
+        }
+    }
+}
+
+impl Ground {
+    fn watch(&self, eventfd: &EventFd) {
+        // Relaxed: whoever pushes before it sees this is met by the signal below, and the look that follows it.
+        if self.ends.watched.swap(1, Ordering::Relaxed) == 0 {
+            self.filled.signal();
+            self.emptied.signal();
+        } else {
+            eventfd.signal();
+        }
+    }
+
+    /// Whether there is something to pop or the channel is closed; if not, the eventfd is armed.
+    fn ready_or_armed(&self) -> Result<bool> {
+        loop {
+            let mut consumer = Consumer::enter(self, Patience::None)?;
+            let tail = self.ends.tail.mark();
+            if consumer.first(true).is_some() || tail.closed() {
+                return Ok(true);
+            }
+            if consumer.arm(tail) {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// After a push: tells those who wait for the eventfd although its flag was gone, because the one that was to look died.
+    #[inline]
+    pub(super) fn signal_for_the_dead(&self) {
+        if self.waited_for() {
+            let word = self.ends.floor.lock.load();
+            if word.dirty() || word.owner().is_some_and(known_dead) {
+                self.filled.signal();
+            }
+        }
+    }
+}
