@@ -122,7 +122,7 @@ pub enum Error {
         deaths: u32,
     },
     /// A table has all the rows, or a channel all the bytes, that it was made for.
-    #[error("full: all room is taken, which is {capacity} (rows of a table, bytes of a channel)")]
+    #[error("full: all room is taken, which is {capacity} (rows of a table, bytes of a channel, timers)")]
     Full {
         /// The rows or bytes it was made for.
         capacity: usize,
@@ -134,6 +134,12 @@ pub enum Error {
         len: usize,
         /// The most bytes allowed.
         max: usize,
+    },
+    /// A timer's delay is out of range.
+    #[error("a delay of {delay:?}: allowed are 1 ms ..= 86 400 000 ms; for what is to happen at once, use defer")]
+    BadDelay {
+        /// The delay met.
+        delay: Duration,
     },
     /// A channel was closed; what it held has been taken.
     #[error("the channel is closed")]

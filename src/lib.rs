@@ -55,6 +55,7 @@ mod shm;
 mod sync;
 mod sys;
 mod table;
+mod timer;
 
 pub use atomic::{Atomic, AtomicLong, Counter};
 pub use channel::{Channel, ChannelBuilder, ChannelStats, Lease, Notifier};
@@ -66,6 +67,7 @@ pub use table::{
     Cell, Column, ColumnType, Iter as TableIter, Key, Number, Outcome, Row, RowMut, Schema, Table, TableBuilder,
     TableStats,
 };
+pub use timer::{Timer, TimerId, TimerInfo, TimerStats};
 
 /// For the project's own harnesses (kill at every instruction, loom, inspectors). Not part of the contract: it changes without notice.
 #[doc(hidden)]

@@ -107,7 +107,9 @@ fn what_would_wait_for_itself_is_refused() {
         .unwrap();
     assert!(matches!(refused, (Error::WouldDeadlock { .. }, Error::WouldDeadlock { .. }, Err(Error::Full { .. }))));
     assert_eq!(channel.len(), 1);
-    assert!(std::panic::catch_unwind(|| channel.pop_with(|_| panic!("in the closure")).map(|()| ())).is_err());
+    assert!(
+        std::panic::catch_unwind(|| -> commons::Result<()> { channel.pop_with(|_| panic!("in the closure")) }).is_err()
+    );
     assert_eq!(channel.pop_timeout(Duration::from_millis(1)).unwrap(), [2; 16]);
     assert!(matches!(channel.pop_timeout(Duration::from_millis(1)), Err(Error::Timeout { .. })));
 }

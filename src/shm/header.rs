@@ -29,6 +29,10 @@ pub(crate) enum Kind {
     TableLogs = 13,
     Channel = 14,
     Ring = 15,
+    Timer = 16,
+    TimerEntries = 17,
+    TimerNodes = 18,
+    TimerPlaces = 19,
 }
 
 shared! {
