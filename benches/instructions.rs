@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 use std::process::{Command, ExitCode};
 
-use commons::{Atomic, AtomicLong, Counter, Lock, RwLock, Semaphore};
+use commons::{Atomic, AtomicLong, Column, Counter, Lock, RwLock, Schema, Semaphore, Table};
 
 /// Every operation is repeated this often in the counted part.
 const TIMES: u64 = 1000;
@@ -23,7 +23,7 @@ const LIMITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.
 /// A name, and what makes the structure and gives the operation on it.
 type Operation = (&'static str, fn() -> Box<dyn Fn()>);
 
-const OPERATIONS: [Operation; 9] = [
+const OPERATIONS: [Operation; 14] = [
     ("Atomic::add", || {
         let hits = Atomic::new(0).expect("an atomic");
         Box::new(move || counted(|| _ = black_box(hits.add(1))))
@@ -65,7 +65,56 @@ const OPERATIONS: [Operation; 9] = [
             });
         })
     }),
+    ("Table::value", || {
+        let Users { table, hits, .. } = Users::new();
+        Box::new(move || counted(|| _ = black_box(table.value(black_box(KEY), hits))))
+    }),
+    ("Table::get_into, 3 columns", || {
+        let table = Users::new().table;
+        let row = std::cell::RefCell::new(table.row());
+        Box::new(move || counted(|| _ = black_box(table.get_into(black_box(KEY), &mut row.borrow_mut()))))
+    }),
+    ("Table::set, 3 columns", || {
+        let Users { table, hits, score, name } = Users::new();
+        let cells = [hits.is(2), score.is(2.5), name.is(MOTTO)];
+        Box::new(move || counted(|| _ = black_box(table.set(black_box(KEY), &cells).expect("room"))))
+    }),
+    ("Table::incr", || {
+        let Users { table, hits, .. } = Users::new();
+        Box::new(move || counted(|| _ = black_box(table.incr(black_box(KEY), hits, 1).expect("room"))))
+    }),
+    ("Table::set of a fresh row, del", || {
+        let Users { table, hits, score, name } = Users::new();
+        let cells = [hits.is(2), score.is(2.5), name.is(MOTTO)];
+        Box::new(move || {
+            counted(|| {
+                table.set(black_box("user:654321"), &cells).expect("room");
+                black_box(table.del(black_box("user:654321")));
+            });
+        })
+    }),
 ];
+
+/// Of the table, with one row in it.
+struct Users {
+    table: Table,
+    hits: Column<i64>,
+    score: Column<f64>,
+    name: Column<str>,
+}
+
+const KEY: &str = "user:123456";
+const MOTTO: &str = "sixty-four bytes are what fills a string column of that size up.";
+
+impl Users {
+    fn new() -> Users {
+        let mut schema = Schema::new();
+        let (hits, score, name) = (schema.int("hits"), schema.float("score"), schema.string("name", 64));
+        let table = Table::new(1000, schema).expect("a table");
+        table.set(KEY, &[hits.is(1), name.is(MOTTO)]).expect("room");
+        Users { table, hits, score, name }
+    }
+}
 
 /// What callgrind counts: `--toggle-collect` knows it by this name. The loop itself is two instructions a turn.
 #[inline(never)]

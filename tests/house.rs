@@ -50,6 +50,7 @@ fn room_of_name(name: &str) -> Option<&'static str> {
         "Lock" | "RwLock" | "Semaphore" | "Barrier" | "LockGuard" | "ReadGuard" | "WriteGuard" => "lock",
         "recover" => "robust",
         "Region" => "shm",
+        "Table" | "Schema" | "Column" | "RowMut" => "table",
         _ => return None,
     })
 }

@@ -3,7 +3,7 @@
 use std::hint::{black_box, spin_loop};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use super::kernel::{futex_wait, futex_wake, shared, system_call};
+use super::kernel::{futex_wait, futex_wake, shared, shared_words, system_call};
 use super::work::Work;
 
 /// A word on a cache line of its own, in memory of one process.
@@ -84,22 +84,11 @@ pub(crate) fn fetch_add_by_two() -> Work {
     work.operations(2)
 }
 
-/// A load that depends on the one before, at a random place among `bytes`: one cache line after another, each visited once a round.
+/// A load that depends on the one before, at a random place among `bytes` of the process's own memory: one cache line after another, each
+/// visited once a round.
 pub(crate) fn chase(name: &'static str, bytes: usize) -> Work {
-    let lines = bytes / 64;
-    // Sattolo's shuffle: one cycle through all lines.
-    let mut order: Vec<u32> = (0..lines as u32).collect();
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    for i in (1..lines).rev() {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        order.swap(i, (state % i as u64) as usize);
-    }
-    let mut next = vec![0_u32; lines * 16];
-    for (line, target) in order.iter().enumerate() {
-        next[line * 16] = *target;
-    }
+    let mut next = vec![0_u32; bytes / 4];
+    cycle(bytes / 64, |line, target| next[line * 16] = target);
     // It goes on where it stopped: the lines of the last sample are in the cache.
     let place = std::cell::Cell::new(0);
     Work::alone(name, move |n| {
@@ -109,6 +98,56 @@ pub(crate) fn chase(name: &'static str, bytes: usize) -> Work {
         }
         place.set(at);
     })
+}
+
+/// The same, in shared memory that is mapped as a structure's is. Made once, for as many works as want it.
+#[derive(Clone, Copy)]
+pub(crate) struct SharedChase(&'static [AtomicU64]);
+
+impl SharedChase {
+    pub(crate) fn over(bytes: usize) -> SharedChase {
+        let words = shared_words(bytes / 64 * 8);
+        cycle(bytes / 64, |line, target| words[line * 8].store(u64::from(target), Ordering::Relaxed));
+        SharedChase(words)
+    }
+
+    pub(crate) fn work(self, name: &'static str) -> Work {
+        let (words, place) = (self.0, std::cell::Cell::new(0));
+        Work::alone(name, move |n| {
+            let mut at = place.get();
+            for _ in 0..n {
+                at = words[at as usize * 8].load(Ordering::Relaxed);
+            }
+            place.set(at);
+        })
+    }
+}
+
+/// Sattolo's shuffle: one cycle through all lines, told line by line.
+fn cycle(lines: usize, mut link: impl FnMut(usize, u32)) {
+    let mut order: Vec<u32> = (0..lines as u32).collect();
+    let mut random = Random::new();
+    for i in (1..lines).rev() {
+        order.swap(i, random.below(i));
+    }
+    order.iter().enumerate().for_each(|(line, target)| link(line, *target));
+}
+
+/// Xorshift: the same numbers in every run.
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new() -> Random {
+        Random(0x9e37_79b9_7f4a_7c15)
+    }
+
+    /// Less than `end`.
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % end as u64) as usize
+    }
 }
 
 /// Two processes in turn wake the other and sleep; a round trip.

@@ -3,10 +3,11 @@
 #![allow(unsafe_code)]
 
 use std::ptr::null_mut;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Duration;
 
-use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, set_parent_process_death_signal, waitpid};
 use rustix::thread::{CpuSet, futex, sched_getaffinity, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
@@ -20,7 +21,7 @@ pub(crate) unsafe trait Zeroed: Sync {}
 // SAFETY: one atomic word; zero is a value.
 unsafe impl Zeroed for AtomicU32 {}
 // SAFETY: as above.
-unsafe impl Zeroed for std::sync::atomic::AtomicU64 {}
+unsafe impl Zeroed for AtomicU64 {}
 // SAFETY: an array of such.
 unsafe impl<T: Zeroed, const N: usize> Zeroed for [T; N] {}
 
@@ -33,6 +34,21 @@ pub(crate) fn shared<T: Zeroed>() -> &'static T {
     let at = at.expect("mapping shared memory").cast::<T>();
     // SAFETY: mapped, zeroed (a value, by `Zeroed`), aligned to a page, long enough, and never unmapped.
     unsafe { &*at }
+}
+
+/// Zeroed words in a memfd, mapped and advised as a region of the crate is: what is measured in here pays for its memory what a structure
+/// pays. Never given back.
+pub(crate) fn shared_words(words: usize) -> &'static [AtomicU64] {
+    let file = memfd_create("floor", MemfdFlags::CLOEXEC).expect("memfd_create");
+    ftruncate(&file, words as u64 * 8).expect("ftruncate");
+    let protection = ProtFlags::READ | ProtFlags::WRITE;
+    // SAFETY: a new mapping, at an address of the kernel's choice, touches nothing that exists.
+    let at = unsafe { mmap(null_mut(), words * 8, protection, MapFlags::SHARED, &file, 0) };
+    let at = at.expect("mapping shared memory");
+    // SAFETY: the mapping just made; the advice changes no contents.
+    let _ = unsafe { madvise(at, words * 8, Advice::LinuxHugepage) };
+    // SAFETY: mapped, zeroed, aligned to a page, `words` long, only atomics, never unmapped, and nobody else resizes the file.
+    unsafe { std::slice::from_raw_parts(at.cast(), words) }
 }
 
 /// Forks; the child runs `child` and ends when it returns or panics. Only for a process with one thread.

@@ -46,6 +46,8 @@ pub(crate) enum Bar {
     Cost(f64),
     /// Our rate is at least this many times the floor's.
     Speed(f64),
+    /// Our time is at most so many nanoseconds; the ratio stands beside it.
+    Time(f64),
     /// Only shown: our time over the floor's.
     Shown,
 }
@@ -53,13 +55,14 @@ pub(crate) enum Bar {
 impl Bar {
     pub(super) fn ratio(self, ours: f64, floor: f64) -> f64 {
         match self {
-            Bar::Cost(_) | Bar::Shown => ours / floor,
+            Bar::Cost(_) | Bar::Time(_) | Bar::Shown => ours / floor,
             Bar::Speed(_) => floor / ours,
         }
     }
 
-    pub(super) fn is_met(self, ratio: f64) -> bool {
+    pub(super) fn is_met(self, ratio: f64, ours: f64) -> bool {
         match self {
+            Bar::Time(most) => ours <= most,
             Bar::Cost(most) => ratio <= most,
             Bar::Speed(least) => ratio >= least,
             Bar::Shown => true,
@@ -80,6 +83,7 @@ impl std::fmt::Display for Bar {
         match self {
             Bar::Cost(most) => f.pad(&format!("<= {most:.2}")),
             Bar::Speed(least) => f.pad(&format!(">= {least:.2}")),
+            Bar::Time(most) => f.pad(&format!("<= {most:.0} ns")),
             Bar::Shown => f.pad("-"),
         }
     }

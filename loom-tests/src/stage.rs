@@ -110,6 +110,34 @@ impl Play {
         tally
     }
 
+    /// Plays `model([i, k], …)` in every way for all i and k, until nobody dies any more whose life is i or k operations long; the model returns
+    /// which of the two have died.
+    pub fn each_two_deaths(self, model: impl Fn([u32; 2], &Tally) -> [bool; 2] + Send + Sync + 'static) -> Arc<Tally> {
+        let start = Instant::now();
+        let (model, tally) = (Arc::new(model), Arc::new(Tally::default()));
+        let (mut executions, mut lives, mut longest) = (0, [0, 0], 0);
+        loop {
+            let deaths = Arc::new([const { AtomicUsize::new(0) }; 2]);
+            executions += explore(self, {
+                let (model, tally, deaths) = (model.clone(), tally.clone(), deaths.clone());
+                move || {
+                    for (deaths, died) in deaths.iter().zip(model(lives, &tally)) {
+                        deaths.fetch_add(usize::from(died), Ordering::Relaxed);
+                    }
+                }
+            });
+            let died = |which: usize| deaths[which].load(Ordering::Relaxed) > 0;
+            longest = longest.max(lives[1]);
+            lives = match (died(0), died(1)) {
+                (_, true) => [lives[0], lives[1] + 1],
+                (true, false) => [lives[0] + 1, 0],
+                (false, false) => break,
+            };
+        }
+        self.report(start, executions, format!("deaths at {} and {longest} operations, ", lives[0]));
+        tally
+    }
+
     fn report(self, start: Instant, executions: usize, deaths: String) {
         let (name, bound, seconds) = (self.name, bound(), start.elapsed().as_secs_f32());
         println!("loom {name}: {executions} executions, {deaths}{seconds:.1} s, bound {bound}");

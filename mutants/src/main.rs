@@ -8,7 +8,9 @@
 //! `cargo run --release --manifest-path mutants/Cargo.toml -- loom|step [NAME…]`
 
 mod loom;
+mod loom_table;
 mod step;
+mod step_table;
 mod tree;
 
 use std::collections::BTreeSet;
@@ -35,23 +37,26 @@ pub struct Mutant {
 /// A harness: where its tests are built, and how many may run at once.
 struct Engine {
     name: &'static str,
-    mutants: &'static [Mutant],
+    mutants: &'static [&'static [Mutant]],
     folder: &'static str,
     build: &'static [&'static str],
     at_once: usize,
+    /// Makes the tests quick where no mutant is on: then they only have to show that the copy is sound. The harness itself has run them in full.
+    quick: (&'static str, &'static str),
 }
 
 const ENGINES: [Engine; 2] = [
     Engine {
         name: "loom",
-        mutants: loom::MUTANTS,
+        mutants: &[loom::MUTANTS, loom_table::MUTANTS],
         folder: "loom-tests",
         build: &["test", "--release", "--no-run", "--message-format=json-render-diagnostics"],
         at_once: 2,
+        quick: ("COMMONS_LOOM_BOUND", "1"),
     },
     Engine {
         name: "step",
-        mutants: step::MUTANTS,
+        mutants: &[step::MUTANTS, step_table::MUTANTS],
         folder: ".",
         build: &[
             "test",
@@ -64,6 +69,7 @@ const ENGINES: [Engine; 2] = [
         ],
         // The tracer pins itself and its child to one core.
         at_once: 1,
+        quick: ("STEP_BUDGET_MS", "0"),
     },
 ];
 
@@ -88,17 +94,18 @@ fn main() -> ExitCode {
 
 /// Runs the chosen mutants (all, when none is named); how many failed to be caught, or how many tests fail without any.
 fn run(engine: &Engine, names: &[String]) -> Result<usize, String> {
-    let chosen: Vec<(usize, &Mutant)> =
-        (1..).zip(engine.mutants).filter(|(_, m)| names.is_empty() || names.iter().any(|n| n == m.name)).collect();
+    let mutants: Vec<&Mutant> = engine.mutants.iter().copied().flatten().collect();
+    let wanted = |name: &str| names.is_empty() || names.iter().any(|n| n == name);
+    let chosen: Vec<(usize, &Mutant)> = (1..).zip(mutants.iter().copied()).filter(|(_, m)| wanted(m.name)).collect();
     if chosen.is_empty() {
         return Err(format!(
             "no such mutant; there are {}",
-            engine.mutants.iter().map(|m| m.name).collect::<Vec<_>>().join(", ")
+            mutants.iter().map(|m| m.name).collect::<Vec<_>>().join(", ")
         ));
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("no parent folder")?;
     let copy = root.join("target/mutants").join(engine.name);
-    tree::plant(root, &copy, engine.mutants)?;
+    tree::plant(root, &copy, &mutants)?;
     let tests = build(engine, &copy)?;
 
     let mut failed = 0;
@@ -158,7 +165,7 @@ fn all(engine: &Engine, copy: &Path, executables: &[PathBuf], jobs: &[(usize, Ve
                 loop {
                     let Some(job) = next.lock().unwrap().next() else { return };
                     let (mutant, tests) = &jobs[job];
-                    let red = tests.iter().find_map(|test| red(copy, executables, *mutant, test));
+                    let red = tests.iter().find_map(|test| red(engine, copy, executables, *mutant, test));
                     results.lock().unwrap()[job] = red;
                 }
             });
@@ -168,7 +175,7 @@ fn all(engine: &Engine, copy: &Path, executables: &[PathBuf], jobs: &[(usize, Ve
 }
 
 /// Runs one test under one mutant; how it went red, if it did. A test that no executable knows counts as red only for the control.
-fn red(copy: &Path, executables: &[PathBuf], mutant: usize, test: &str) -> Option<String> {
+fn red(engine: &Engine, copy: &Path, executables: &[PathBuf], mutant: usize, test: &str) -> Option<String> {
     let mut ran = false;
     for executable in executables {
         let listed = Command::new(executable)
@@ -184,7 +191,11 @@ fn red(copy: &Path, executables: &[PathBuf], mutant: usize, test: &str) -> Optio
         }
         ran = true;
         let started = Instant::now();
-        let mut child = Command::new(executable)
+        let mut command = Command::new(executable);
+        if mutant == 0 {
+            command.env(engine.quick.0, engine.quick.1);
+        }
+        let mut child = command
             .args(["--exact", test])
             .env("COMMONS_MUTANT", mutant.to_string())
             .current_dir(copy)

@@ -22,7 +22,7 @@ pub(crate) fn mutant(number: usize) -> bool {
 
 /// Copies the tree and plants the mutants; numbers count from 1. Files that come out as they were are not touched, so that cargo
 /// builds no more than it has to.
-pub fn plant(root: &Path, copy: &Path, mutants: &[Mutant]) -> Result<(), String> {
+pub fn plant(root: &Path, copy: &Path, mutants: &[&Mutant]) -> Result<(), String> {
     let mut changed = BTreeMap::new();
     let mut sites: BTreeMap<(&str, &str), Vec<(usize, &str)>> = BTreeMap::new();
     for (number, mutant) in (1..).zip(mutants) {

@@ -1,6 +1,7 @@
 //! The shared numbers: made by the manager before the first fork, seen by all.
 #![forbid(unsafe_code)]
 
+use super::visits::{NOT_HTTP, Tops, Visits};
 use crate::{AtomicLong, Counter, Result};
 use serde::Serialize;
 
@@ -8,6 +9,7 @@ use serde::Serialize;
 pub(super) struct Board {
     total: Counter,
     places: Vec<Place>,
+    visits: Visits,
 }
 
 /// The numbers of one worker's place; they outlive the worker, and count on with the next one.
@@ -24,6 +26,8 @@ struct Place {
 pub(super) struct Stats {
     total: i64,
     workers: Vec<WorkerStats>,
+    #[serde(flatten)]
+    tops: Tops,
 }
 
 #[derive(Serialize)]
@@ -47,7 +51,8 @@ impl Board {
                 open: AtomicLong::new(0)?,
             })
         };
-        Ok(Self { total: Counter::new()?, places: (0..workers).map(place).collect::<Result<_>>()? })
+        let places = (0..workers).map(place).collect::<Result<_>>()?;
+        Ok(Self { total: Counter::new()?, places, visits: Visits::new(workers)? })
     }
 
     /// A worker is about to answer a request.
@@ -56,6 +61,17 @@ impl Board {
         if let Some(place) = self.places.get(id) {
             place.hits.add(1);
         }
+    }
+
+    /// A visit of `client` to place `id`, or, with no hits, more of what was sent in answer to one.
+    pub(super) fn visit(&self, id: usize, path: &str, client: &str, hits: i64, bytes: u64) {
+        self.visits.count(id, path, client, hits, bytes);
+    }
+
+    /// Something came that was not HTTP.
+    pub(super) fn nonsense(&self, id: usize, client: &str) {
+        self.hit(id);
+        self.visit(id, NOT_HTTP, client, 1, 0);
     }
 
     /// The manager is about to fork. Counted before, so that the newcomer's first answer already shows it.
@@ -116,6 +132,6 @@ impl Board {
             starts: place.starts.get(),
             crashes: place.crashes.get(),
         });
-        Stats { total: self.total.get(), workers: workers.collect() }
+        Stats { total: self.total.get(), workers: workers.collect(), tops: self.visits.tops() }
     }
 }

@@ -57,10 +57,12 @@ pub(super) async fn serve(stream: TcpStream, desk: Rc<Desk>, leaving: watch::Rec
     let _open = Open::new(desk.clone());
     // Without it a small response can wait for the acknowledgement of the one before. Not worth a refusal if it fails.
     let _ = stream.set_nodelay(true);
+    // Whoever is gone already has no address any more, and gets no answer either.
+    let client = stream.peer_addr().map_or_else(|_| "(gone)".to_owned(), |peer| peer.ip().to_canonical().to_string());
     let activity = Rc::new(Cell::new(Activity::default()));
     let io = TokioIo::new(Watched::new(stream, activity.clone(), WRITE_TIME));
     let service = service_fn(|request| {
-        let response = http::answer(&request, &desk.board, desk.id, *leaving.borrow());
+        let response = http::answer(&request, &desk.board, desk.id, &client, *leaving.borrow());
         async move { Ok::<_, Infallible>(response) }
     });
     let connection = http1::Builder::new()
@@ -73,7 +75,7 @@ pub(super) async fn serve(stream: TcpStream, desk: Rc<Desk>, leaving: watch::Rec
     let mut stopping = leaving.clone();
     tokio::select! {
         biased;
-        end = connection.as_mut() => return count_refusal(&desk, &end),
+        end = connection.as_mut() => return count_refusal(&desk, &client, &end),
         // An error means that the worker's main future is gone, which is as good a reason to leave.
         _ = stopping.wait_for(|leaving| *leaving) => {}
     }
@@ -91,12 +93,12 @@ pub(super) async fn serve(stream: TcpStream, desk: Rc<Desk>, leaving: watch::Rec
             Err(_) => connection.await,
         },
     };
-    count_refusal(&desk, &end);
+    count_refusal(&desk, &client, &end);
 }
 
 /// A message that is not HTTP never reaches [`http::answer`]; hyper answers it with a 4xx and ends the connection.
-fn count_refusal(desk: &Desk, end: &hyper::Result<()>) {
+fn count_refusal(desk: &Desk, client: &str, end: &hyper::Result<()>) {
     if end.as_ref().is_err_and(hyper::Error::is_parse) {
-        desk.board.hit(desk.id);
+        desk.board.nonsense(desk.id, client);
     }
 }

@@ -1,9 +1,14 @@
 //! The counters server: a page and its statistics, served by several processes that count in shared memory.
 //!
 //! `GET /` is a page that shows the numbers, `GET /stats` the numbers as JSON:
-//! `{"total": 3, "workers": [{"id": 0, "pid": 4711, "hits": 2, "starts": 1, "crashes": 0}, …]}`. A request is counted
+//! `{"total": 3, "workers": [{"id": 0, "pid": 4711, "hits": 2, "starts": 1, "crashes": 0}, …], "paths": [{"path": "/", "hits": 2,
+//! "bytes": 14020, "last_seen": 1760000000000}, …], "clients": [{"client": "127.0.0.1", …}, …]}`. A request is counted
 //! before its response is written, so `total` is never less than the responses that clients have received, whichever
 //! worker was killed when.
+//!
+//! `paths` and `clients` are the ten with the most hits of those that are kept: of the 512 or more seen last of each, with the bytes of the bodies sent and
+//! when they were last seen, in milliseconds since 1970. Whatever was answered counts, also a 404. Paths of more than 128 bytes count together, as
+//! `(long paths)`; so do requests without a path, `(no path)`, and what was no HTTP, `(not HTTP)`.
 //!
 //! SIGTERM and SIGINT stop it in good order, SIGQUIT at once.
 #![forbid(unsafe_code)]

@@ -3,7 +3,7 @@
 
 use super::board::Board;
 use http_body_util::Full;
-use hyper::body::Bytes;
+use hyper::body::{Body, Bytes};
 use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue};
 use hyper::header::{HeaderName, X_CONTENT_TYPE_OPTIONS};
 use hyper::{Method, Request, Response, StatusCode};
@@ -19,10 +19,22 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 
 
 /// Answers one request in place `id`, and counts it: what this returns has yet to be written, so no client can hold a
 /// response that is not counted. `last`: say that the connection closes after this response.
-pub(super) fn answer<B>(request: &Request<B>, board: &Board, id: usize, last: bool) -> Response<Full<Bytes>> {
+pub(super) fn answer<B>(
+    request: &Request<B>,
+    board: &Board,
+    id: usize,
+    client: &str,
+    last: bool,
+) -> Response<Full<Bytes>> {
     board.hit(id);
+    let path = request.uri().path();
+    // The statistics show the visit that asks for them, but not yet how long they will be.
+    let shows_itself = path == "/stats";
+    if shows_itself {
+        board.visit(id, path, client, 1, 0);
+    }
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    let mut response = match request.uri().path() {
+    let mut response = match path {
         "/" | "/stats" if !reads => {
             let mut response = respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, "405: GET and HEAD only\n");
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -39,6 +51,8 @@ pub(super) fn answer<B>(request: &Request<B>, board: &Board, id: usize, last: bo
         },
         _ => respond(StatusCode::NOT_FOUND, TEXT, "404: there is / and /stats\n"),
     };
+    let length = if *request.method() == Method::HEAD { 0 } else { response.body().size_hint().lower() };
+    board.visit(id, path, client, i64::from(!shows_itself), length);
     if last {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }

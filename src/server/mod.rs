@@ -19,6 +19,7 @@
 //! | `watched` | a socket that knows whether a request is under way, and gives up on a peer that does not read |
 //! | `http` | requests to responses |
 //! | `board` | the shared numbers |
+//! | `visits` | the shared tables: visits by path and by client |
 //!
 //! # What the socket's place in the parent buys
 //!
@@ -54,5 +55,6 @@ mod connection;
 pub mod counters;
 mod http;
 mod manager;
+mod visits;
 mod watched;
 mod worker;

@@ -13,27 +13,47 @@ pub(crate) const fn words_for(len: usize) -> usize {
 ///
 /// # Panics
 /// When they do not fit: the caller has checked the length, and reported it by name.
+#[inline]
 pub(crate) fn store_bytes(words: &[AtomicU64], bytes: &[u8]) {
     let words = &words[..words_for(bytes.len())];
-    for (word, chunk) in words.iter().zip(bytes.chunks(8)) {
-        let mut raw = [0; 8];
-        raw[..chunk.len()].copy_from_slice(chunk);
+    let (whole, rest) = bytes.as_chunks();
+    for (word, chunk) in words.iter().zip(whole) {
         // Relaxed: whoever publishes the bytes does so by a store of its own after these.
-        word.store(u64::from_le_bytes(raw), Ordering::Relaxed);
+        word.store(u64::from_le_bytes(*chunk), Ordering::Relaxed);
     }
+    if let (Some(word), false) = (words.last(), rest.is_empty()) {
+        word.store(partial(rest), Ordering::Relaxed); // as above
+    }
+}
+
+/// Fewer than eight bytes as a word that ends in zeroes. Without a loop: two looks that may overlap.
+#[inline(always)]
+pub(crate) fn partial(bytes: &[u8]) -> u64 {
+    let len = bytes.len();
+    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        return u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << (8 * (len - 4));
+    }
+    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        return u64::from(u16::from_le_bytes(*first)) | u64::from(u16::from_le_bytes(*last)) << (8 * (len - 2));
+    }
+    bytes.first().map_or(0, |byte| u64::from(*byte))
 }
 
 /// Copies `into.len()` bytes out of `words`.
 ///
 /// # Panics
 /// When there are fewer.
-#[allow(dead_code, reason = "the structures that store strings read them back with it")]
+#[inline]
 pub(crate) fn load_bytes(words: &[AtomicU64], into: &mut [u8]) {
     let words = &words[..words_for(into.len())];
-    for (word, chunk) in words.iter().zip(into.chunks_mut(8)) {
+    let (whole, rest) = into.as_chunks_mut();
+    for (word, chunk) in words.iter().zip(whole) {
         // Relaxed: ordered by what the caller read before (a lock, a version, a published length).
-        let raw = word.load(Ordering::Relaxed).to_le_bytes();
-        chunk.copy_from_slice(&raw[..chunk.len()]);
+        *chunk = word.load(Ordering::Relaxed).to_le_bytes();
+    }
+    if let (Some(word), false) = (words.last(), rest.is_empty()) {
+        let last = word.load(Ordering::Relaxed).to_le_bytes(); // as above
+        rest.copy_from_slice(&last[..rest.len()]);
     }
 }
 

@@ -40,7 +40,7 @@ pub(crate) use atlas::{Key, root};
 #[doc(hidden)]
 pub use atlas::{Mapped, mapped};
 #[allow(unused_imports, reason = "the tables and rings of later floors store strings")]
-pub(crate) use bytes::{load_bytes, store_bytes, words_for};
+pub(crate) use bytes::{load_bytes, partial, store_bytes, words_for};
 pub(crate) use common::place_in_common;
 pub(crate) use header::Kind;
 pub(crate) use place::{Place, Row};

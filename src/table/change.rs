@@ -36,6 +36,7 @@ pub(super) struct Change<'h> {
 
 impl<'h> Change<'h> {
     /// Takes a record; None when all are taken.
+    #[inline(always)]
     pub(super) fn begin(hold: &'h Hold<'h>) -> Result<Option<Change<'h>>> {
         let (ground, seat) = (hold.ground, me()?);
         let all = ground.records.len();
@@ -60,6 +61,7 @@ impl<'h> Change<'h> {
         Ok(None)
     }
 
+    #[inline(always)]
     fn enter(&mut self, phase: Phase) {
         self.state = self.state.at(phase);
         // Release: pairs with the Acquire in `repair`; whoever settles this sees what the new phase speaks of.
@@ -69,25 +71,27 @@ impl<'h> Change<'h> {
     /// Takes a row from the pool; None when there is none.
     pub(super) fn take_row(&mut self) -> Result<Option<u32>> {
         let (ground, bucket) = (self.hold.ground, self.hold.bucket);
-        ground.take_row(bucket, |row| {
+        ground.take_row(bucket, self.hold.patience, |row| {
             // Relaxed: published by the phase.
             self.record.taken.store(row.into(), Ordering::Relaxed);
             self.enter(Phase::Taking);
         })
     }
 
-    /// Writes the present words down, before they change.
+    /// Writes the present words down, before they change; of the bucket one at a time.
+    #[inline(always)]
     pub(super) fn save(&mut self, row: u32, at: usize, len: usize) {
         let (ground, bucket) = (self.hold.ground, self.hold.bucket);
-        let mut put = |value: u64| {
-            // Relaxed: published by `arm`.
-            self.log[self.logged].store(value, Ordering::Relaxed);
-            self.logged += 1;
-        };
-        put(u64::from(row) << 32 | at as u64);
-        put(len as u64);
-        for offset in 0..len {
-            put(owned(ground.word(bucket, row, at + offset)));
+        let (head, log) = self.log[self.logged..][..2 + len].split_at(2);
+        self.logged += 2 + len;
+        // Relaxed, all: published by `arm`.
+        head[0].store(u64::from(row) << 32 | at as u64, Ordering::Relaxed);
+        head[1].store(len as u64, Ordering::Relaxed);
+        if row == 0 {
+            return log[0].store(owned(ground.word(bucket, row, at)), Ordering::Relaxed);
+        }
+        for (to, from) in log.iter().zip(&ground.row(row)[at..at + len]) {
+            to.store(owned(from), Ordering::Relaxed);
         }
     }
 
@@ -106,6 +110,7 @@ impl<'h> Change<'h> {
     }
 
     /// Makes the log valid, and makes the planned changes. From here on everything that was saved may be written.
+    #[inline(always)]
     pub(super) fn arm(&mut self) {
         // Relaxed: published by the phase.
         self.record.logged.store(self.logged as u64, Ordering::Relaxed);
@@ -120,6 +125,7 @@ impl<'h> Change<'h> {
     }
 
     /// Makes the change: one store.
+    #[inline(always)]
     pub(super) fn commit(mut self, tally: Tally) -> Result<()> {
         let ground = self.hold.ground;
         let parity = self.state.parity();

@@ -1,14 +1,21 @@
 //! Closures that run while their row is held: `update_with` and `upsert_with`, and what they may not do.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
 
 use super::Table;
 use super::change::Change;
 use super::ground::{Ground, WHAT};
 use super::row::RowMut;
 use super::write::Attempt;
+use crate::robust::Patience;
 use crate::sync::thread_slot;
 use crate::{Error, Result};
+
+thread_slot! {
+    /// How many there are in `INSIDE`: for all who are in no closure, one look at a word without a destructor.
+    static DEPTH: Cell<usize> = Cell::new(0);
+}
 
 thread_slot! {
     /// The tables of which this thread holds a row in a closure, by the key of their head. A fork inside a closure copies it with the thread.
@@ -40,7 +47,7 @@ impl Table {
     /// # Ok::<(), commons::Error>(())
     /// ```
     pub fn update_with<R>(&self, key: impl AsRef<[u8]>, f: impl FnOnce(&mut RowMut<'_>) -> R) -> Result<Option<R>> {
-        self.ground.with(key.as_ref(), false, f)
+        self.ground.with(key.as_ref(), false, Patience::Endless, f)
     }
 
     /// The same; a row that is not there is made, all zero, unless the closure panics.
@@ -58,15 +65,52 @@ impl Table {
     /// # Ok::<(), commons::Error>(())
     /// ```
     pub fn upsert_with<R>(&self, key: impl AsRef<[u8]>, f: impl FnOnce(&mut RowMut<'_>) -> R) -> Result<R> {
-        let done = self.ground.with(key.as_ref(), true, f)?;
+        self.upsert_within(key.as_ref(), Patience::Endless, f)
+    }
+
+    /// The same, waiting at most `timeout` for one that was stopped in the middle of a change. Beyond that waits only who has evicted a row and
+    /// finds somebody stopped at the very point of giving one back.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`], and nothing has changed; as [`Table::upsert_with`].
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// let mut schema = commons::Schema::new();
+    /// let hits = schema.int("hits");
+    /// let table = commons::Table::new(8, schema)?;
+    /// table.upsert_timeout("b", Duration::from_millis(5), |row| row.set(hits, 7))?;
+    /// assert_eq!(table.value("b", hits), Some(7));
+    /// # Ok::<(), commons::Error>(())
+    /// ```
+    pub fn upsert_timeout<R>(
+        &self,
+        key: impl AsRef<[u8]>,
+        timeout: Duration,
+        f: impl FnOnce(&mut RowMut<'_>) -> R,
+    ) -> Result<R> {
+        // No time at all needs no clock.
+        let patience = if timeout.is_zero() { Patience::None } else { Patience::lasting(timeout) };
+        self.upsert_within(key.as_ref(), patience, f)
+    }
+
+    fn upsert_within<R>(&self, key: &[u8], patience: Patience, f: impl FnOnce(&mut RowMut<'_>) -> R) -> Result<R> {
+        let done = self.ground.with(key, true, patience, f)?;
         done.ok_or(Error::Full { capacity: self.ground.layout.capacity as usize })
     }
 }
 
 impl Ground {
-    fn with<R>(&self, key: &[u8], or_insert: bool, f: impl FnOnce(&mut RowMut<'_>) -> R) -> Result<Option<R>> {
+    fn with<R>(
+        &self,
+        key: &[u8],
+        or_insert: bool,
+        patience: Patience,
+        f: impl FnOnce(&mut RowMut<'_>) -> R,
+    ) -> Result<Option<R>> {
         let mut f = Some(f);
-        self.in_bucket(key, |hold, name| {
+        self.in_bucket_within(key, patience, |hold, name| {
             let found = hold.find(name);
             let live = found.filter(|found| !self.has_expired(self.row(found.row)));
             if live.is_none() && !or_insert {
@@ -109,13 +153,20 @@ impl Ground {
 
 /// Refuses what a closure asks of the very table whose row it holds: to wait for a row while holding one would end in a circle of two sooner
 /// or later.
-#[inline]
+#[inline(always)]
 pub(super) fn outside(ground: &Ground) -> Result<()> {
-    let inside = INSIDE.with(|inside| {
-        let inside = inside.borrow();
-        !inside.is_empty() && inside.contains(&ground.id())
-    });
-    if inside { Err(Error::WouldDeadlock { what: WHAT }) } else { Ok(()) }
+    if is_outside(ground) { Ok(()) } else { Err(Error::WouldDeadlock { what: WHAT }) }
+}
+
+/// Whether the calling thread is in no closure of this table.
+#[inline(always)]
+pub(super) fn is_outside(ground: &Ground) -> bool {
+    DEPTH.with(Cell::get) == 0 || is_outside_this(ground)
+}
+
+#[cold]
+fn is_outside_this(ground: &Ground) -> bool {
+    INSIDE.with(|inside| !inside.borrow().contains(&ground.id()))
 }
 
 /// As long as it lives, the calling thread is inside a closure of this table.
@@ -124,12 +175,14 @@ struct Inside;
 impl Inside {
     fn of(ground: &Ground) -> Inside {
         INSIDE.with(|inside| inside.borrow_mut().push(ground.id()));
+        DEPTH.with(|depth| depth.set(depth.get() + 1));
         Inside
     }
 }
 
 impl Drop for Inside {
     fn drop(&mut self) {
+        DEPTH.with(|depth| depth.set(depth.get() - 1));
         INSIDE.with(|inside| inside.borrow_mut().pop());
     }
 }

@@ -36,10 +36,10 @@ impl<T: ColumnType + ?Sized> std::fmt::Debug for Column<T> {
     }
 }
 
-/// A column without its type: which schema, which of its columns, and where that stands in a row.
+/// A column without its type: which one it is, its number in its schema, and where it stands in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RawColumn {
-    pub(super) schema: u64,
+    pub(super) id: u64,
     pub(super) index: u32,
     /// In words, from the first column.
     pub(super) at: u32,

@@ -80,7 +80,7 @@ impl Table {
     /// ```
     pub fn purge(&self, budget: usize) -> Result<usize> {
         self.with_ttl()?;
-        self.ground.purge(budget, usize::MAX)
+        self.ground.purge(budget, usize::MAX, Patience::Endless)
     }
 
     fn with_ttl(&self) -> Result<()> {
@@ -92,28 +92,15 @@ impl Table {
 }
 
 impl Ground {
-    /// Notes that a row will expire at `due`; before it does.
-    pub(super) fn expects(&self, due: u64) {
-        // Relaxed: a bound that keeps searches away; one that misses it for a moment finds the row the next time.
-        let soonest = &self.head.soonest;
-        let mut seen = soonest.load(Ordering::Relaxed);
-        while due != 0 && due < seen {
-            match soonest.compare_exchange(seen, due, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return,
-                Err(now) => seen = now,
-            }
-        }
-    }
-
     /// Looks at `budget` rows, or until `enough` of them were reclaimed.
-    fn purge(&self, budget: usize, enough: usize) -> Result<usize> {
+    fn purge(&self, budget: usize, enough: usize, patience: Patience) -> Result<usize> {
         let touched = u64::from(self.touched());
         let mut reclaimed = 0;
         for _ in 0..budget.min(touched as usize) {
             // Relaxed: whoever looks at a row twice has only lost time.
             let at = self.head.cursor.fetch_add(1, Ordering::Relaxed);
             let row = (at % touched) as u32 + 1;
-            if self.has_expired(self.row(row)) && self.drop_row(row, |hold| self.has_expired(hold))? {
+            if self.has_expired(self.row(row)) && self.drop_row(row, patience, |hold| self.has_expired(hold))? {
                 reclaimed += 1;
             }
             if reclaimed == enough {
@@ -124,17 +111,17 @@ impl Ground {
     }
 
     /// Removes the row of this number if, under its lock, it is linked and `still` to go.
-    fn drop_row(&self, row: u32, still: impl Fn(&[AtomicU64]) -> bool) -> Result<bool> {
+    fn drop_row(&self, row: u32, patience: Patience, still: impl Fn(&[AtomicU64]) -> bool) -> Result<bool> {
         loop {
             // Relaxed: checked again under the lock.
             let mark = self.row(row)[Layout::MARK].load(Ordering::Relaxed);
             let Some(bucket) = mark.checked_sub(1) else { return Ok(false) };
-            let hold = self.hold(bucket as usize, Patience::Endless)?;
+            let hold = self.hold(bucket as usize, patience)?;
             let done = self.drop_held(&hold, row, mark, &still)?;
             drop(hold);
             match done {
                 Attempt::Done(done) => return Ok(done),
-                Attempt::NoRecord | Attempt::NoRow => self.wait_for_record()?,
+                Attempt::NoRecord | Attempt::NoRow => self.wait_for_record(patience)?,
             }
         }
     }
@@ -162,38 +149,36 @@ impl Ground {
     /// # Errors
     /// [`Error::Full`] when there is nothing of the kind.
     #[cold]
-    pub(super) fn make_room(&self) -> Result<()> {
-        if self.sweep()? || self.reclaim_one()? || self.evict_one()? {
+    pub(super) fn make_room(&self, patience: Patience) -> Result<()> {
+        // Last, what others have given back since the caller found nothing, or are about to: a row that has expired may have been reclaimed by
+        // somebody else, and then there is room.
+        if self.sweep(patience)?
+            || self.reclaim_one(patience)?
+            || self.evict_one(patience)?
+            || self.await_leaving(patience)?
+            || self.has_free_row(patience)?
+        {
             return Ok(());
         }
         Err(Error::Full { capacity: self.layout.capacity as usize })
     }
 
     /// Reclaims an expired row, if there is one.
-    fn reclaim_one(&self) -> Result<bool> {
-        let soonest = &self.head.soonest;
-        // Relaxed, all: see `expects`.
-        if self.layout.expiry.is_none() || soonest.load(Ordering::Relaxed) > clock::now() {
+    fn reclaim_one(&self, patience: Patience) -> Result<bool> {
+        if self.layout.expiry.is_none() {
             return Ok(false);
         }
-        // Whoever sets a time from here on lowers it again; whoever did before is met by the search, or lowered it in vain and is met next time.
-        soonest.store(u64::MAX, Ordering::Relaxed);
-        if self.purge(usize::MAX, 1)? == 1 {
-            // There may be more.
-            soonest.store(0, Ordering::Relaxed);
+        let Some(search) = self.begin_search() else { return Ok(false) };
+        if self.purge(usize::MAX, 1, patience)? == 1 {
+            // There may be more, so the search stays open.
             return Ok(true);
         }
-        let at = self.layout.expiry.unwrap_or_default();
-        for row in (1..=self.touched()).map(|row| self.row(row)) {
-            if row[Layout::MARK].load(Ordering::Relaxed) != 0 {
-                self.expects(row[at].load(Ordering::Relaxed));
-            }
-        }
+        self.end_search(&search);
         Ok(false)
     }
 
     /// Evicts the coldest of a few rows, where that was asked for.
-    fn evict_one(&self) -> Result<bool> {
+    fn evict_one(&self, patience: Patience) -> Result<bool> {
         let Some(used) = self.layout.used else { return Ok(false) };
         // Relaxed: hints.
         let age = |row: &u32| self.row(*row)[used].load(Ordering::Relaxed);
@@ -202,7 +187,7 @@ impl Ground {
             let start = self.head.cursor.fetch_add(SAMPLE as u64, Ordering::Relaxed);
             let sample = (start..start + SAMPLE as u64).map(|n| (scatter(n) % touched) as u32 + 1);
             let Some(coldest) = sample.min_by_key(age) else { return Ok(false) };
-            if self.drop_row(coldest, |_| true)? {
+            if self.drop_row(coldest, patience, |_| true)? {
                 return Ok(true);
             }
         }

@@ -15,7 +15,7 @@ use crate::sync::Ordering;
 
 impl Hold<'_> {
     /// Merges `cells` into a row.
-    #[inline]
+    #[inline(always)]
     pub(super) fn update(
         &self,
         mut change: Change<'_>,

@@ -1,13 +1,16 @@
 //! The table as one process has it: the placements of its region, and how to get from a key to a bucket and from a number to a row.
 
-use std::hash::RandomState;
+use std::hash::{Hasher, RandomState};
+
+use foldhash::SharedSeed;
+use foldhash::quality::FoldHasher;
 
 use super::describe;
 use super::layout::{Layout, Wish};
 use super::schema::{Schema, Spec};
 use super::shared::{Bucket, Head, Record};
 use crate::robust::prepare;
-use crate::shm::{Kind, Place, Region, Row as Slice, words_for};
+use crate::shm::{Kind, Place, Region, Row as Slice, partial, words_for};
 use crate::sync::{AtomicU64, Ordering};
 use crate::{Error, Result};
 
@@ -23,7 +26,8 @@ pub(super) struct Ground {
     rows: Slice<AtomicU64>,
     pub(super) layout: Layout,
     pub(super) schema: Schema,
-    hasher: ahash::RandomState,
+    hasher: SharedSeed,
+    start: u64,
 }
 
 /// A key and what its hash says: the upper half chooses the bucket, the lower tells keys in it apart.
@@ -58,36 +62,47 @@ impl Ground {
         let random = RandomState::new();
         let seed: [u64; 4] = std::array::from_fn(|n| {
             use std::hash::BuildHasher;
-            random.hash_one(n)
+            // A model has to take the same way every time.
+            if crate::sync::MODELLED { n as u64 } else { random.hash_one(n) }
         });
         for (word, value) in head.seed.iter().zip(seed) {
             // Relaxed: others come by the table through a fork, which orders everything before it.
             word.store(value, Ordering::Relaxed);
         }
-        head.soonest.store(u64::MAX, Ordering::Relaxed); // as above
-        let hasher = ahash::RandomState::with_seeds(seed[0], seed[1], seed[2], seed[3]);
-        Ok(Ground { region, head, buckets, records, logs, rows, layout, schema, hasher })
+        let (hasher, start) = (SharedSeed::from_u64(seed[0]), seed[1]);
+        let ground = Ground { region, head, buckets, records, logs, rows, layout, schema, hasher, start };
+        ground.expect_nothing();
+        Ok(ground)
     }
 
     /// The key with its hash.
     ///
     /// # Errors
     /// [`Error::EmptyKey`], [`Error::KeyTooLong`].
-    #[inline]
+    #[inline(always)]
     pub(super) fn name<'k>(&self, key: &'k [u8]) -> Result<Name<'k>> {
-        if key.is_empty() {
-            return Err(Error::EmptyKey);
-        }
-        if key.len() > self.layout.key_size {
-            return Err(Error::KeyTooLong { len: key.len(), max: self.layout.key_size });
-        }
-        Ok(self.hashed(key))
+        if self.is_possible(key) { Ok(self.hashed(key)) } else { Err(self.refusal(key)) }
     }
 
-    #[inline]
-    fn hashed<'k>(&self, key: &'k [u8]) -> Name<'k> {
-        use std::hash::{BuildHasher, Hasher};
-        let mut hasher = self.hasher.build_hasher();
+    /// Whether there can be such a key.
+    #[inline(always)]
+    pub(super) fn is_possible(&self, key: &[u8]) -> bool {
+        key.len().wrapping_sub(1) < self.layout.key_size
+    }
+
+    #[cold]
+    pub(super) fn refusal(&self, key: &[u8]) -> Error {
+        match key.len() {
+            0 => Error::EmptyKey,
+            len => Error::KeyTooLong { len, max: self.layout.key_size },
+        }
+    }
+
+    /// The hash of a key that is possible. Apart from the refusal, for a name that travels in a `Result` goes through memory, in two halves
+    /// one way and as one the other, and the processor waits for that.
+    #[inline(always)]
+    pub(super) fn hashed<'k>(&self, key: &'k [u8]) -> Name<'k> {
+        let mut hasher = FoldHasher::with_seed(self.start, &self.hasher);
         hasher.write(key);
         let hash = hasher.finish();
         // Lemire's reduction: the upper half as a fraction of all buckets.
@@ -142,18 +157,8 @@ impl Ground {
             return false;
         }
         let words = &self.key_of(row)[..words_for(name.key.len())];
-        let mut chunks = name.key.chunks_exact(8);
-        let whole = words
-            .iter()
-            .zip(&mut chunks)
-            .all(|(word, chunk)| read(word) == chunk.first_chunk().copied().map_or(0, u64::from_le_bytes));
-        let rest = chunks.remainder();
-        whole && (rest.is_empty() || words.last().is_some_and(|word| read(word) == partial(rest)))
+        let (whole, rest) = name.key.as_chunks();
+        words.iter().zip(whole).all(|(word, chunk)| read(word) == u64::from_le_bytes(*chunk))
+            && (rest.is_empty() || words.last().is_some_and(|word| read(word) == partial(rest)))
     }
-}
-
-/// Fewer than eight bytes as a word that ends in zeroes.
-#[inline(always)]
-fn partial(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }

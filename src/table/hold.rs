@@ -16,6 +16,8 @@ use crate::sync::{AtomicU64, Look, Ordering, fence, futex, owned};
 pub(super) struct Hold<'t> {
     pub(super) ground: &'t Ground,
     pub(super) bucket: usize,
+    /// How long its holder will wait for what else it needs.
+    pub(super) patience: Patience,
     owned: Option<Owned>,
     in_order: bool,
 }
@@ -23,18 +25,32 @@ pub(super) struct Hold<'t> {
 impl Ground {
     /// Takes the lock of `bucket`, and settles what its last owner left if that one died.
     pub(super) fn hold(&self, bucket: usize, patience: Patience) -> Result<Hold<'_>> {
+        if let Some(hold) = self.hold_at_once(bucket, patience) {
+            return Ok(hold);
+        }
         closure::outside(self)?;
         let lock = &self.buckets[bucket].lock;
         let owned = lock.acquire(self.buckets.key(lock.cell()), WHAT, patience)?;
-        // Pairs with the Acquire fence in `RobustLock::still`: who reads anything that is written from here on sees the lock taken.
-        fence(Ordering::Release);
         let recovered = owned.recovered();
-        let mut hold = Hold { ground: self, bucket, owned: Some(owned), in_order: !recovered };
+        let mut hold = Hold::of(self, bucket, owned, patience);
+        hold.in_order = !recovered;
         if recovered {
             self.repair(bucket, patience)?;
             hold.in_order = true;
         }
         Ok(hold)
+    }
+
+    /// The same where nothing is in the way. None is no answer, but a case for `hold`.
+    #[inline(always)]
+    pub(super) fn hold_at_once(&self, bucket: usize, patience: Patience) -> Option<Hold<'_>> {
+        if !closure::is_outside(self) {
+            return None;
+        }
+        let lock = &self.buckets[bucket].lock;
+        let owned = lock.acquire_at_once(self.buckets.key(lock.cell()))?;
+        // Who was to be taken over from would have been in the way.
+        Some(Hold::of(self, bucket, owned, patience))
     }
 
     /// Settles every record that names `bucket`, whose lock the caller has from a dead owner.
@@ -59,6 +75,10 @@ impl Ground {
             Phase::Taking => self.give_noted(&record.taken, bucket, patience)?,
             Phase::Undo => {
                 self.write_back(index, bucket);
+                // What stands there again may expire sooner than a search has read.
+                if self.layout.expiry.is_some() {
+                    self.expects(1);
+                }
                 self.give_noted(&record.taken, bucket, patience)?;
             }
             Phase::Freeing => self.give_noted(&record.leaving, bucket, patience)?,
@@ -75,6 +95,7 @@ impl Ground {
         }
     }
 
+    #[inline(always)]
     pub(super) fn log_of(&self, index: usize) -> &[AtomicU64] {
         &self.logs[index * self.layout.log..][..self.layout.log]
     }
@@ -89,6 +110,10 @@ impl Ground {
             for (offset, word) in old.iter().enumerate() {
                 // Release: pairs with the Acquire of whoever takes the bucket's lock next, should this thread die before it lets go.
                 self.word(bucket, row, at + offset).store(owned(word), Ordering::Release);
+                // The time that counts again may have been overlooked while another one stood there.
+                if row != 0 && self.layout.expiry == Some(at + offset) {
+                    self.expects(owned(word));
+                }
             }
             log = next;
         }
@@ -103,6 +128,7 @@ impl Ground {
         bucket.places.get(at).unwrap_or(&bucket.overflow)
     }
 
+    #[inline(always)]
     pub(super) fn set_free(&self, record: &Record, state: State) {
         // Release: pairs with the Acquire of the next writer's exchange, and of those who sum up.
         record.state.store(state.0, Ordering::Release);
@@ -123,13 +149,28 @@ impl Ground {
 
     /// Settles what the dead have left in any bucket; whether there was anything. The caller holds no bucket.
     #[cold]
-    pub(super) fn sweep(&self) -> Result<bool> {
+    pub(super) fn sweep(&self, patience: Patience) -> Result<bool> {
         let mut found = false;
         for record in self.records.iter() {
             // Acquire: as in `repair`.
             let state = State(record.state.load(Ordering::Acquire));
             if state.phase() != Phase::Free && certainly_dead(state.tag(), Look::Close) {
-                drop(self.hold(state.bucket(), Patience::Endless)?);
+                drop(self.hold(state.bucket(), patience)?);
+                found = true;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Waits for those who have removed a row and not yet given it back; whether there was anybody. The caller holds no bucket.
+    #[cold]
+    pub(super) fn await_leaving(&self, patience: Patience) -> Result<bool> {
+        let mut found = false;
+        for record in self.records.iter() {
+            // Acquire: as in `repair`.
+            let state = State(record.state.load(Ordering::Acquire));
+            if state.phase() == Phase::Freeing {
+                drop(self.hold(state.bucket(), patience)?);
                 found = true;
             }
         }
@@ -138,21 +179,29 @@ impl Ground {
 
     /// Waits until a record is free: more writers than there are records are in the middle of a change. The caller holds no bucket.
     #[cold]
-    pub(super) fn wait_for_record(&self) -> Result<()> {
+    pub(super) fn wait_for_record(&self, patience: Patience) -> Result<()> {
         let mut slices = Slices::new();
         loop {
             let armed = arm(&self.head.turn);
             // Acquire: as in `repair`.
             let free = |record: &Record| State(record.state.load(Ordering::Acquire)).phase() == Phase::Free;
-            if self.records.iter().any(free) || self.sweep()? {
+            if self.records.iter().any(free) || self.sweep(patience)? {
                 return Ok(());
             }
-            let _: Rest = slices.rest(&self.head.turn, armed, Patience::Endless);
+            patience.check()?;
+            let _: Rest = slices.rest(&self.head.turn, armed, patience);
         }
     }
 }
 
-impl Hold<'_> {
+impl<'t> Hold<'t> {
+    #[inline(always)]
+    fn of(ground: &'t Ground, bucket: usize, owned: Owned, patience: Patience) -> Hold<'t> {
+        // Pairs with the Acquire fence in `RobustLock::still`: who reads anything that is written from here on sees the lock taken.
+        fence(Ordering::Release);
+        Hold { ground, bucket, patience, owned: Some(owned), in_order: true }
+    }
+
     /// Whether the calling thread holds it still: not in a process forked meanwhile.
     pub(super) fn is_mine(&self) -> bool {
         self.owned.as_ref().is_some_and(Owned::is_mine)
@@ -160,6 +209,7 @@ impl Hold<'_> {
 }
 
 impl Drop for Hold<'_> {
+    #[inline(always)]
     fn drop(&mut self) {
         let Some(owned) = self.owned.take() else { return };
         let lock = &self.ground.buckets[self.bucket].lock;

@@ -4,6 +4,8 @@
 //! so that n rows in one bucket, however they got there, are found in about 2 ln n steps. Its links lie in the rows themselves, so it needs no
 //! memory and cannot run out of it before the rows do.
 
+use std::hint::select_unpredictable;
+
 use super::change::{Change, OVERFLOW, Word};
 use super::ground::{Ground, Name};
 use super::hold::Hold;
@@ -11,7 +13,7 @@ use super::layout::Layout;
 use super::record::Tally;
 use super::shared::{Bucket, Entry, Links, Overflow, Side};
 use crate::robust::Stamp;
-use crate::sync::{AtomicU64, Ordering, owned};
+use crate::sync::{AtomicU64, MODELLED, Ordering, owned};
 
 /// A row that was found under the lock, and what points to it.
 #[derive(Clone, Copy, Debug)]
@@ -46,10 +48,36 @@ fn loose(word: &AtomicU64) -> u64 {
     word.load(Ordering::Relaxed)
 }
 
+/// The first place that has the hash of `name`, which an empty one has too if it is 0, and its number; or nothing. Looks at all of them, without a jump: which it is nobody can foretell, and a
+/// processor that guessed wrong would throw away what it has begun of the reads to come.
+#[inline(always)]
+fn candidate(bucket: &Bucket, name: Name<'_>) -> (usize, Entry) {
+    bucket.places.iter().enumerate().rev().fold((0, Entry(0)), |found, (n, place)| {
+        let entry = Entry(loose(place));
+        let this = entry.hash() == name.low;
+        (select_unpredictable(this, n, found.0), select_unpredictable(this, entry, found.1))
+    })
+}
+
 impl Ground {
     /// Looks for `name` without the lock, since `stamp`.
     #[inline(always)]
     pub(super) fn glimpse(&self, bucket: &Bucket, name: Name<'_>, stamp: Stamp) -> Glimpse<'_> {
+        let (_, entry) = candidate(bucket, name);
+        if let Some(row) = self.try_row(entry.row())
+            && self.carries(row, name, loose)
+        {
+            return Glimpse::Row(row);
+        }
+        if entry.row() == 0 && name.low != 0 && Overflow(loose(&bucket.overflow)).root() == 0 {
+            return Glimpse::Absent;
+        }
+        self.glimpse_again(bucket, name, stamp)
+    }
+
+    /// The same where the first place of the same hash is another key's, or none: one by one, and then in the tree.
+    #[cold]
+    fn glimpse_again(&self, bucket: &Bucket, name: Name<'_>, stamp: Stamp) -> Glimpse<'_> {
         for place in &bucket.places {
             let entry = Entry(loose(place));
             if entry.hash() == name.low
@@ -65,7 +93,6 @@ impl Ground {
         }
     }
 
-    #[cold]
     fn climb(&self, bucket: &Bucket, root: u32, name: Name<'_>, stamp: Stamp) -> Glimpse<'_> {
         let mut at = root;
         for step in 1.. {
@@ -86,13 +113,11 @@ impl Ground {
     /// Asks for the cache lines of the row that is probably meant, before a lock is taken that would wait for them one by one.
     #[inline(always)]
     pub(super) fn prefetch(&self, name: Name<'_>) {
-        for place in &self.buckets[name.bucket].places {
-            let entry = Entry(loose(place));
-            if entry.hash() == name.low
-                && let Some(row) = self.try_row(entry.row())
-            {
-                row.iter().step_by(8).take(3).for_each(crate::sync::prefetch);
-            }
+        if MODELLED {
+            return; // looks that mean nothing, each to be tried in every order
+        }
+        if let Some(row) = self.try_row(candidate(&self.buckets[name.bucket], name).1.row()) {
+            row.iter().step_by(8).take(3).for_each(crate::sync::prefetch);
         }
     }
 }
@@ -103,8 +128,18 @@ impl<'t> Hold<'t> {
     }
 
     /// Looks for a name.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find(&self, name: Name<'_>) -> Option<Found> {
+        let (n, entry) = candidate(self.at(), name);
+        if entry.row() != 0 && self.ground.carries(self.ground.row(entry.row()), name, owned) {
+            return Some(Found { row: entry.row(), spot: Spot::Place(n) });
+        }
+        self.find_again(name)
+    }
+
+    /// The same where the first place of the same hash is another key's, or none: one by one, and then in the tree.
+    #[cold]
+    fn find_again(&self, name: Name<'_>) -> Option<Found> {
         self.search(name.low, |row| self.ground.carries(self.ground.row(row), name, owned))
     }
 
@@ -114,7 +149,6 @@ impl<'t> Hold<'t> {
         self.search(hash, |other| other == row)
     }
 
-    #[inline]
     fn search(&self, hash: u32, is_it: impl Fn(u32) -> bool) -> Option<Found> {
         for (n, place) in self.at().places.iter().enumerate() {
             let entry = Entry(owned(place));

@@ -1,5 +1,7 @@
 //! Every row, one after the other.
 
+use std::time::Duration;
+
 use super::Table;
 use super::closure;
 use super::layout::Layout;
@@ -18,6 +20,8 @@ pub struct Iter<'t> {
     next: u32,
     /// Rows beyond it were never taken when the scan began.
     last: u32,
+    /// How long to wait for one row.
+    timeout: Option<Duration>,
 }
 
 impl Table {
@@ -37,7 +41,7 @@ impl Table {
     /// # Ok::<(), commons::Error>(())
     /// ```
     pub fn iter(&self) -> Iter<'_> {
-        Iter { table: self, next: 1, last: self.ground.touched() }
+        Iter { table: self, next: 1, last: self.ground.touched(), timeout: None }
     }
 }
 
@@ -46,6 +50,14 @@ impl<'t> IntoIterator for &'t Table {
     type IntoIter = Iter<'t>;
     fn into_iter(self) -> Iter<'t> {
         self.iter()
+    }
+}
+
+impl Iter<'_> {
+    /// Waits at most `timeout` for each row whose writer was stopped in the middle of a change; such a row is left out.
+    #[must_use]
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Iter { timeout: Some(timeout), ..self }
     }
 }
 
@@ -58,7 +70,7 @@ impl Iterator for Iter<'_> {
         while self.next <= self.last {
             let number = self.next;
             self.next += 1;
-            if self.table.copy_row(number, &mut key, &mut row) {
+            if self.table.copy_row(number, &mut key, &mut row, self.timeout) {
                 return Some((key, row));
             }
         }
@@ -68,7 +80,7 @@ impl Iterator for Iter<'_> {
 
 impl Table {
     /// Copies the row of this number; false when it is nobody's, or has expired.
-    fn copy_row(&self, number: u32, key: &mut Key, row: &mut Row) -> bool {
+    fn copy_row(&self, number: u32, key: &mut Key, row: &mut Row, timeout: Option<Duration>) -> bool {
         let ground = &*self.ground;
         let words = ground.row(number);
         let mark = &words[Layout::MARK];
@@ -94,17 +106,17 @@ impl Table {
                 return !expired;
             }
         }
-        self.copy_held(mark, words, copy)
+        self.copy_held(mark, words, timeout.map_or(Patience::Endless, Patience::lasting), copy)
     }
 
     #[cold]
-    fn copy_held(&self, mark: &AtomicU64, words: &[AtomicU64], mut copy: impl FnMut()) -> bool {
+    fn copy_held(&self, mark: &AtomicU64, words: &[AtomicU64], patience: Patience, mut copy: impl FnMut()) -> bool {
         let ground = &*self.ground;
         loop {
             let seen = mark.load(Ordering::Relaxed); // as above
             let Some(bucket) = seen.checked_sub(1) else { return false };
             // Without a slot of its own this thread can take no lock, and reports what it could not read whole as not there.
-            let Ok(hold) = ground.hold(bucket as usize, Patience::Endless) else { return false };
+            let Ok(hold) = ground.hold(bucket as usize, patience) else { return false };
             if mark.load(Ordering::Relaxed) == seen {
                 copy();
                 return !ground.has_expired(words);

@@ -18,7 +18,8 @@
 //! | places, overflow; of its rows: links, key, columns, expiry | who holds the bucket's lock | at any time, under the lock's version |
 //! | mark; links of a free row; first, fresh, given | who holds the pool's lock | mark and fresh, as hints that are checked |
 //! | a record and its log | who exchanged its state from free; after its death, who holds the bucket that it names | state and figures |
-//! | last use; cursor; soonest | anybody, as hints | |
+//! | last use; cursor | anybody, as hints | |
+//! | soonest | who gives a row a time, who searches for one that has expired (`soonest`) | at any time |
 //!
 //! Locks are taken in this order: one bucket, then one record, then the pool. Nobody ever holds two buckets: what needs another one (settling the
 //! dead, reclaiming, evicting) is done after letting go, and then the whole operation begins again (`write`, `expiry`).
@@ -51,6 +52,21 @@
 //! # Expiry and eviction (`expiry`)
 //! A row whose time is over is absent to everybody, at once and without anybody doing anything. Its room is reclaimed by the next write of its key,
 //! by `purge`, or by an insertion that finds no room. Eviction samples five rows and takes the one that was used longest ago.
+//!
+//! # Measured
+//! A million rows of two numbers and a string of 64 bytes (`benches/table.rs`), on two busy cores of a Zen 3 under KVM, pages of 4 KiB; in misses:
+//! the time of one dependent load from as much memory. A busy machine says little about differences of less than a fifth.
+//!
+//! | chosen | instead of | what it brought |
+//! |---|---|---|
+//! | the place in a bucket without a jump, no error made to be dropped, names and changes not moved through memory (a load of sixteen bytes waits for two stores of eight) | loops that end where the key is, values returned by way of `Result` | hot `value` 27 → 12 ns, `get_into` 47 → 17 ns, `incr` 114 → 57 ns, three columns 190 → 88 ns; random `get_into` 2.2 → 1.4–1.75 misses |
+//! | rows of up to 32 words copied whole | column by column, as long as each string is | part of the above; the copy asks nothing of data that is on its way |
+//! | foldhash (quality), 3.0 ns for 11 bytes, 4.8 for 64 | ahash 3.4 and 4.7, with dependencies; rapidhash v3 3.2 and 3.5; SipHash-1-3 15 and 20 | no dependencies; keyed at random like the others, but none of them except SipHash is made against one who can measure |
+//! | four rows a bucket | three: 213 bytes a row, above the 212 promised | no difference beyond the noise, 1.1 and 1.8 misses a get against 1.5 and 1.5 |
+//! | `get_many` in one pass, keys 12 and 24 ahead: 2.0 to 2.2 times as fast as single gets | three passes over 32 keys: 1.8 to 2.0 times | 110 → 90 ns a row, about what the noise is |
+//!
+//! Rows are 192 bytes apart here, three cache lines. Other strides, five rows a bucket, and writing without the prefetch were not measured. Huge pages were
+//! not to be had: the kernel granted none on the first touch, aligned or not, although it is set to heed the advice.
 
 #![forbid(unsafe_code)]
 
@@ -74,6 +90,7 @@ mod remove;
 mod row;
 mod schema;
 mod shared;
+mod soonest;
 mod stats;
 mod write;
 

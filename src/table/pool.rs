@@ -37,8 +37,8 @@ impl Ground {
     }
 
     /// Takes a free row for `bucket`. `note` writes its number down where settling finds it, before anything changes. None: there is none.
-    pub(super) fn take_row(&self, bucket: usize, note: impl FnOnce(u32)) -> Result<Option<u32>> {
-        let row = self.in_pool(Patience::Endless, |pool| {
+    pub(super) fn take_row(&self, bucket: usize, patience: Patience, note: impl FnOnce(u32)) -> Result<Option<u32>> {
+        let row = self.in_pool(patience, |pool| {
             let first = owned(&pool.first) as u32;
             let fresh = owned(&pool.fresh);
             let row = if first != 0 {
@@ -60,6 +60,11 @@ impl Ground {
         // meets what is written now, sees that bucket's lock taken since.
         fence(Ordering::Release);
         Ok(row)
+    }
+
+    /// Whether there is a row that belongs to nobody.
+    pub(super) fn has_free_row(&self, patience: Patience) -> Result<bool> {
+        self.in_pool(patience, |pool| owned(&pool.first) != 0 || owned(&pool.fresh) < self.layout.capacity.into())
     }
 
     /// Gives `row` back if it belongs to `bucket`; else it is back already.

@@ -80,8 +80,9 @@ impl Table {
             *row = self.row();
         }
         let ground = &*self.ground;
-        let Ok(name) = ground.name(key.as_ref()) else { return false };
-        ground.glance(name, |words| row.copy_from(ground.columns_of(words))).is_some()
+        let key = key.as_ref();
+        ground.is_possible(key)
+            && ground.glance(ground.hashed(key), |words| row.copy_from(ground.columns_of(words))).is_some()
     }
 
     /// One value of the row of `key`: `i64`, `f64`, `String` or `Vec<u8>`. None as in [`get`](Table::get), and for a column of another
@@ -100,7 +101,11 @@ impl Table {
     pub fn value<T: ColumnType + ?Sized>(&self, key: impl AsRef<[u8]>, column: Column<T>) -> Option<T::Owned> {
         let ground = &*self.ground;
         let spec = ground.schema.typed(column).ok()?;
-        let name = ground.name(key.as_ref()).ok()?;
+        let key = key.as_ref();
+        if !ground.is_possible(key) {
+            return None;
+        }
+        let name = ground.hashed(key);
         if spec.kind.is_number() {
             let at = ground.layout.columns + spec.at as usize;
             // Relaxed: ordered by the lock's version.
@@ -123,19 +128,25 @@ impl Table {
     #[inline]
     pub fn exists(&self, key: impl AsRef<[u8]>) -> bool {
         let ground = &*self.ground;
-        ground.name(key.as_ref()).is_ok_and(|name| ground.glance(name, |_| ()).is_some())
+        let key = key.as_ref();
+        ground.is_possible(key) && ground.glance(ground.hashed(key), |_| ()).is_some()
     }
 }
 
 impl Ground {
     /// Reads the row of `name` with `f`, which may be called several times and has to bear words that do not belong together; what
     /// its last call returned holds.
-    #[inline]
-    pub(super) fn glance<T>(&self, name: Name<'_>, f: impl FnMut(&[AtomicU64]) -> T) -> Option<T> {
-        self.read(name, Patience::Endless, f).ok().flatten()
+    #[inline(always)]
+    pub(super) fn glance<T>(&self, name: Name<'_>, mut f: impl FnMut(&[AtomicU64]) -> T) -> Option<T> {
+        if !closure::is_outside(self) {
+            return None;
+        }
+        match self.attempt(name, &mut f) {
+            Some(answer) => answer,
+            None => self.read_slowly(name, Patience::Endless, f).ok().flatten(),
+        }
     }
 
-    #[inline]
     pub(super) fn read<T>(
         &self,
         name: Name<'_>,

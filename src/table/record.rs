@@ -82,14 +82,15 @@ pub(super) struct Tally {
 
 impl Record {
     /// Fills the half that does not count with the figures of the one that does and `more`; a number that no earlier state had.
-    #[inline]
+    #[inline(always)]
     pub(super) fn fill_other(&self, parity: usize, more: Tally) -> u64 {
         let (now, other) = (&self.halves[parity], &self.halves[1 - parity]);
         let mut number = 0;
         let mut add = |field: fn(&Half) -> &AtomicU64, more: u64| {
             let sum = owned(field(now)).wrapping_add(more);
-            // Relaxed: published by the state that follows.
-            field(other).store(sum, Ordering::Relaxed);
+            // Release: pairs with the Acquire in `Half::read`; who sees it sees the state that made the other half count, of which this thread
+            // need not have been the author.
+            field(other).store(sum, Ordering::Release);
             number += sum;
         };
         add(|half| &half.inserts, more.inserts);
@@ -97,7 +98,7 @@ impl Record {
         add(|half| &half.deletes, more.deletes);
         add(|half| &half.recoveries, more.recoveries);
         add(|half| &half.collisions, more.collisions);
-        other.longest.store(owned(&now.longest).max(more.longest), Ordering::Relaxed); // as above
+        other.longest.store(owned(&now.longest).max(more.longest), Ordering::Release); // as above
         number
     }
 }

@@ -62,17 +62,35 @@ impl Row {
     }
 }
 
+/// Made out of the way of those who need none: an error made and dropped costs more than the rest of the look-up.
+#[cold]
+pub(super) fn foreign(of: &'static str) -> Error {
+    Error::ForeignColumn { of }
+}
+
 impl Schema {
     /// The spec of a column of this schema that holds values of type `T`.
     #[inline]
     pub(super) fn typed<T: ColumnType + ?Sized>(&self, column: Column<T>) -> Result<&Spec> {
-        self.spec(column.raw).filter(|spec| spec.kind == T::KIND).ok_or(Error::ForeignColumn { of: T::KIND.name() })
+        self.spec(column.raw).filter(|spec| spec.kind == T::KIND).ok_or_else(|| foreign(T::KIND.name()))
     }
 }
 
-/// Copies the columns of a row, of each string only as much as there is.
+/// Words of columns up to which a row is copied whole: that asks nothing of the data, so that the processor may begin with the next read
+/// while this one's lines are on their way.
+const NARROW: usize = 32;
+
+/// Copies the columns of a row; of a wide one only as much of each string as there is.
 #[inline]
 pub(super) fn copy_columns(schema: &Schema, words: &[AtomicU64], cells: &mut [u8]) {
+    if words.len() <= NARROW {
+        return load_bytes(words, cells);
+    }
+    copy_wide(schema, words, cells);
+}
+
+#[cold]
+fn copy_wide(schema: &Schema, words: &[AtomicU64], cells: &mut [u8]) {
     for spec in &schema.columns {
         let at = spec.at as usize;
         copy_cell(spec, &words[at..at + spec.words()], &mut cells[at * 8..]);
@@ -223,7 +241,7 @@ impl<'r> RowMut<'r> {
         let schema = &self.ground.schema;
         let changed = schema.columns.iter().zip(&self.changed).enumerate().filter(|(_, (_, changed))| **changed);
         let cells = changed.map(|(index, (spec, _))| {
-            let column = RawColumn { schema: schema.id, index: index as u32, at: spec.at };
+            let column = RawColumn { id: spec.id, index: index as u32, at: spec.at };
             let cell = spec.cell_of(&self.cells);
             let value =
                 if spec.kind.is_number() { i64::cell(i64::read(cell)) } else { <[u8]>::cell(<[u8]>::read(cell)) };
@@ -235,6 +253,7 @@ impl<'r> RowMut<'r> {
 
 impl Spec {
     /// Whether the column can hold `value`.
+    #[inline]
     pub(super) fn fits(&self, value: Value<'_>) -> Result<()> {
         match value {
             Value::Bytes(bytes) if bytes.len() > self.max => {

@@ -38,6 +38,9 @@ impl Kind {
 /// One column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Spec {
+    /// Tells it from every other column, also from those of copies of its schema that went on by themselves. Random, so that processes
+    /// which make schemas of their own do not hand out the same.
+    pub(super) id: u64,
     pub(super) name: String,
     pub(super) kind: Kind,
     /// The most bytes of a value; 8 for a number.
@@ -81,8 +84,6 @@ const COLUMNS_MAX: usize = 4096;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Schema {
-    /// Tells the columns of one schema from those of another.
-    pub(super) id: u64,
     pub(super) columns: Vec<Spec>,
     /// The first mistake.
     wrong: Option<Mistake>,
@@ -107,8 +108,7 @@ impl Default for Schema {
 impl Schema {
     /// A schema without columns: its table is a set of keys.
     pub fn new() -> Schema {
-        // Random, so that processes which make schemas of their own do not hand out the same.
-        Schema { id: RandomState::new().hash_one(0), columns: Vec::new(), wrong: None }
+        Schema { columns: Vec::new(), wrong: None }
     }
 
     /// Adds a column of 64-bit signed numbers. 8 bytes a row.
@@ -134,7 +134,8 @@ impl Schema {
     fn add<T: ColumnType + ?Sized>(&mut self, name: &str, max: usize) -> Column<T> {
         let at = self.words();
         let index = self.columns.len();
-        let spec = Spec { name: name.to_owned(), kind: T::KIND, max: max.min(VALUE_MAX), at: at as u32 };
+        let id = RandomState::new().hash_one(index);
+        let spec = Spec { id, name: name.to_owned(), kind: T::KIND, max: max.min(VALUE_MAX), at: at as u32 };
         let mistake = if self.columns.iter().any(|other| other.name == name) {
             Some(Mistake::Twice(name.to_owned()))
         } else if name.is_empty() || name.len() > NAME_MAX {
@@ -155,7 +156,7 @@ impl Schema {
             self.columns.push(spec);
         }
         self.wrong = self.wrong.take().or(mistake);
-        Column::new(RawColumn { schema: self.id, index: index as u32, at: at as u32 })
+        Column::new(RawColumn { id, index: index as u32, at: at as u32 })
     }
 
     /// Words that the columns take in a row.
@@ -189,9 +190,7 @@ impl Schema {
     /// The spec of a column of this schema; none of a foreign one.
     #[inline]
     pub(super) fn spec(&self, column: RawColumn) -> Option<&Spec> {
-        let spec = self.columns.get(column.index as usize)?;
-        // The place too: a copy of the schema may have gone on with other columns.
-        (column.schema == self.id && column.at == spec.at).then_some(spec)
+        self.columns.get(column.index as usize).filter(|spec| spec.id == column.id)
     }
 
     /// The column of this name, if it holds values of type `T`.
@@ -202,6 +201,6 @@ impl Schema {
             let (asked, holds) = (T::KIND.name(), spec.kind.name());
             return Err(Error::WrongType { column: name.to_owned(), asked, holds });
         }
-        Ok(Column::new(RawColumn { schema: self.id, index: index as u32, at: spec.at }))
+        Ok(Column::new(RawColumn { id: spec.id, index: index as u32, at: spec.at }))
     }
 }

@@ -2,10 +2,10 @@
 
 use crate::robust::RobustLock;
 use crate::shm::{Pad, shared};
-use crate::sync::AtomicU64;
+use crate::sync::{AtomicU64, size};
 
-/// Rows that a bucket keeps in its own cache line.
-pub(super) const PLACES: usize = 6;
+/// Rows that a bucket keeps in its own cache line; a model comes to the tree with the second row.
+pub(super) const PLACES: usize = size(6, 1);
 
 shared! {
     /// One cache line: the lock of all keys that hash to it, and where their rows are.
@@ -42,7 +42,7 @@ shared! {
         pub(super) turn: AtomicU64,
         /// Where the next search for expired rows begins.
         pub(super) cursor: AtomicU64,
-        /// No row expires before this instant (monotonic, in nanoseconds).
+        /// When the next row may expire; see `soonest`.
         pub(super) soonest: AtomicU64,
         pad: Pad<1>,
         pub(super) pool: Pool,

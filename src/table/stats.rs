@@ -4,7 +4,7 @@ use super::Table;
 use super::ground::Ground;
 use super::record::State;
 use super::shared::{Half, Record};
-use crate::sync::{AtomicU64, Ordering, fence};
+use crate::sync::{AtomicU64, Ordering, size};
 
 /// What a table has seen since it was made; exact also after deaths. See [`Table::stats`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,8 +26,8 @@ pub struct TableStats {
     pub recoveries: u64,
 }
 
-/// Sums taken in a row, at most, to get two that agree.
-const SUMS: usize = 8;
+/// Sums taken after the first, at most, to get two that agree; none in a model, which is to see what one is worth.
+const SUMS: usize = size(8, 0);
 
 impl Table {
     /// How many rows there are; one that has expired counts until it is reclaimed. While others write, a figure of a moment in between.
@@ -93,16 +93,16 @@ impl Ground {
 }
 
 impl Record {
-    /// The half that counts, whole: read twice the same while it counted. Its figures only grow, so what is the same was so in between.
+    /// The half that counts, whole: read twice the same, and in between it counted. Its figures only grow, so what is the same was so in
+    /// between. That it counts before and after would not do: it may be half filled meanwhile for the change after the next.
     fn figures(&self) -> TableStats {
         loop {
-            // Acquire: pairs with the Release of the state that made this half count.
-            let parity = State(self.state.load(Ordering::Acquire)).parity();
-            let (first, second) = (self.halves[parity].read(), self.halves[parity].read());
-            // The state after the figures.
-            fence(Ordering::Acquire);
-            // Relaxed: ordered by the fence.
-            if first == second && State(self.state.load(Ordering::Relaxed)).parity() == parity {
+            // Relaxed: a guess.
+            let parity = State(self.state.load(Ordering::Relaxed)).parity();
+            let first = self.halves[parity].read();
+            // Acquire: pairs with the Release of the state that made this half count; the second look sees what it published.
+            let counts = State(self.state.load(Ordering::Acquire)).parity() == parity;
+            if counts && self.halves[parity].read() == first {
                 return first;
             }
             crate::sync::spin_hint();
@@ -112,7 +112,7 @@ impl Record {
 
 impl Half {
     fn read(&self) -> TableStats {
-        // Acquire: in this order, so that the second look comes after the first.
+        // Acquire: pairs with the Release in `fill_other`; who has seen any of a half that is being filled sees that it does not count.
         let word = |word: &AtomicU64| word.load(Ordering::Acquire);
         TableStats {
             rows: 0,

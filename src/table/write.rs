@@ -6,7 +6,7 @@ use super::column::{Cell, Column, Number, Value};
 use super::ground::{Ground, Name};
 use super::hold::Hold;
 use super::record::Tally;
-use super::row::cell_is;
+use super::row::{cell_is, foreign};
 use crate::robust::Patience;
 use crate::sync::{Ordering, owned};
 use crate::{Error, Result};
@@ -133,8 +133,9 @@ impl Table {
         let ground = &*self.ground;
         let at = ground.layout.columns + ground.schema.typed(column)?.at as usize;
         ground.in_bucket(key.as_ref(), |hold, name| {
-            let found = hold.find(name);
+            // Before the row is looked at, which is still on its way from memory.
             let Some(mut change) = Change::begin(hold)? else { return Ok(Attempt::NoRecord) };
+            let found = hold.find(name);
             let live = found.filter(|found| !ground.has_expired(ground.row(found.row)));
             let Some(found) = live else {
                 let sum = T::plus(0, by);
@@ -165,32 +166,51 @@ impl Table {
 
 impl Ground {
     /// Runs `attempt` under the lock of the key's bucket until it is done, making room in between.
-    #[inline]
+    #[inline(always)]
     pub(super) fn in_bucket<R>(
         &self,
         key: &[u8],
+        attempt: impl FnMut(&Hold<'_>, Name<'_>) -> Result<Attempt<R>>,
+    ) -> Result<R> {
+        self.in_bucket_within(key, Patience::Endless, attempt)
+    }
+
+    #[inline]
+    pub(super) fn in_bucket_within<R>(
+        &self,
+        key: &[u8],
+        patience: Patience,
         mut attempt: impl FnMut(&Hold<'_>, Name<'_>) -> Result<Attempt<R>>,
     ) -> Result<R> {
-        let name = self.name(key)?;
+        if !self.is_possible(key) {
+            return Err(self.refusal(key));
+        }
+        let name = self.hashed(key);
         self.prefetch(name);
         loop {
-            let hold = self.hold(name.bucket, Patience::Endless)?;
+            let hold = match self.hold_at_once(name.bucket, patience) {
+                Some(hold) => hold,
+                None => self.hold(name.bucket, patience)?,
+            };
             let done = attempt(&hold, name)?;
             drop(hold);
             match done {
                 Attempt::Done(result) => return Ok(result),
-                Attempt::NoRecord => self.wait_for_record()?,
-                Attempt::NoRow => self.make_room()?,
+                Attempt::NoRecord => self.wait_for_record(patience)?,
+                Attempt::NoRow => self.make_room(patience)?,
             }
         }
     }
 
     /// Refuses cells that cannot be written here, by name.
+    #[inline]
     pub(super) fn check(&self, cells: &[Cell<'_>]) -> Result<()> {
         for (n, cell) in cells.iter().enumerate() {
             let spec = self.schema.spec(cell.column);
             let spec = spec.filter(|spec| spec.kind.is_number() == matches!(cell.value, Value::Word(_)));
-            let spec = spec.ok_or(Error::ForeignColumn { of: "its" })?;
+            let of = if matches!(cell.value, Value::Word(_)) { "i64 or f64" } else { "str or [u8]" };
+            // No error is made where none is needed: it would have to be dropped.
+            let Some(spec) = spec else { return Err(foreign(of)) };
             spec.fits(cell.value)?;
             if cells[..n].iter().any(|earlier| earlier.column == cell.column) {
                 return Err(Error::DuplicateColumn { column: spec.name.clone() });
@@ -219,6 +239,8 @@ impl Ground {
         self.check(expected)?;
         self.check(cells)?;
         self.in_bucket(key, |hold, name| {
+            // What is certain to change something begins before the row is looked at, which is still on its way from memory.
+            let early = if when == When::Always { Change::begin(hold)? } else { None };
             let found = hold.find(name);
             let live = found.filter(|found| !self.has_expired(self.row(found.row)));
             let wanted = match live {
@@ -228,7 +250,8 @@ impl Ground {
             if !wanted {
                 return Ok(Attempt::Done(None));
             }
-            let Some(change) = Change::begin(hold)? else { return Ok(Attempt::NoRecord) };
+            let change = if when == When::Always { early } else { Change::begin(hold)? };
+            let Some(change) = change else { return Ok(Attempt::NoRecord) };
             if let Some(found) = live {
                 hold.update(change, found, cells, due)?;
                 return Ok(Attempt::Done(Some(Outcome::Updated)));

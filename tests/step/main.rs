@@ -4,7 +4,7 @@
 //!
 //! `cargo test --release --test step [-- NAME … | --exact NAME | --list]`. Each operation runs in a process of its own;
 //! `STEP_JOBS` says how many at once (two), `STEP_BUDGET_MS` how long each may kill for real (700), and a third of how long
-//! each pair may interrupt.
+//! each pair may interrupt; with 0 nobody is killed inside recovery either.
 
 #![allow(
     unsafe_code,
@@ -17,6 +17,8 @@
 #![allow(clippy::multiple_unsafe_ops_per_block)]
 
 mod checker;
+mod desk;
+mod desk_check;
 mod image;
 mod kit;
 mod num;
@@ -28,7 +30,11 @@ mod ops_region;
 mod ops_rwlock;
 mod ops_semaphore;
 mod ops_sleep;
+mod ops_table;
+mod ops_table_room;
+mod ops_table_tree;
 mod pairs;
+mod pairs_table;
 mod run;
 mod trace;
 mod world;
@@ -64,9 +70,13 @@ fn tests() -> Vec<Test> {
         ops_semaphore::all(),
         ops_barrier::all(),
         ops_region::all(),
+        ops_table::all(),
+        ops_table_tree::all(),
+        ops_table_room::all(),
     ];
     let killed = ops.into_iter().flatten().map(Test::Killed);
-    killed.chain(pairs::all().into_iter().map(Test::Preempted)).collect()
+    let pairs = pairs::all().into_iter().chain(pairs_table::all());
+    killed.chain(pairs.map(Test::Preempted)).collect()
 }
 
 /// What the processes of all operations add up, in shared memory.

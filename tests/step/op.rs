@@ -1,5 +1,7 @@
 //! What an operation is to the harness.
 
+use std::rc::Rc;
+
 use crate::checker::Death;
 use crate::kit::Check;
 use crate::world::World;
@@ -11,7 +13,7 @@ pub type Act<'a> = Box<dyn FnOnce() + 'a>;
 pub struct Op {
     pub name: String,
     /// Brings a fresh world into the interesting state, before the fork.
-    pub arrange: fn(&mut World),
+    pub arrange: Rc<dyn Fn(&mut World)>,
     /// In the traced child.
     pub child: for<'a> fn(&'a World) -> Act<'a>,
     /// In the tracer, when the child has come to its first mark: those who wait for what the child holds.
@@ -36,7 +38,7 @@ impl Op {
     ) -> Op {
         Op {
             name: name.into(),
-            arrange: |_| {},
+            arrange: Rc::new(|_| {}),
             child,
             meanwhile: |_| {},
             check,
@@ -46,8 +48,8 @@ impl Op {
             exits: false,
         }
     }
-    pub fn arrange(self, arrange: fn(&mut World)) -> Op {
-        Op { arrange, ..self }
+    pub fn arrange(self, arrange: impl Fn(&mut World) + 'static) -> Op {
+        Op { arrange: Rc::new(arrange), ..self }
     }
     pub fn meanwhile(self, meanwhile: fn(&mut World)) -> Op {
         Op { meanwhile, ..self }

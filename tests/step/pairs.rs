@@ -8,8 +8,8 @@ use crate::num::drain;
 use crate::trace::{Stop, Tracee, mark};
 use crate::world::{BARRIER, Bystander, MS, World};
 
-type Verdict = Result<(), String>;
-type Act<'a> = Box<dyn FnOnce() -> u64 + 'a>;
+pub type Verdict = Result<(), String>;
+pub type Act<'a> = Box<dyn FnOnce() -> u64 + 'a>;
 
 pub struct Pair {
     pub name: &'static str,
@@ -29,7 +29,7 @@ const WAITING: usize = 900;
 /// In such a time whoever waits for a living process that runs must get what it waits for.
 const BOUND: Duration = Duration::from_millis(5000);
 
-fn pair(
+pub fn pair(
     name: &'static str,
     a: for<'a> fn(&'a World) -> Act<'a>,
     b: fn(&World) -> u64,
@@ -39,7 +39,7 @@ fn pair(
 }
 
 impl Pair {
-    fn arrange(self, arrange: fn(&mut World)) -> Pair {
+    pub fn arrange(self, arrange: fn(&mut World)) -> Pair {
         Pair { arrange, ..self }
     }
     fn needs_b(self) -> Pair {
@@ -48,7 +48,7 @@ impl Pair {
 }
 
 /// A's act, by one that takes part already.
-fn seated<'a>(world: &'a World, act: fn(&World) -> u64) -> Act<'a> {
+pub fn seated<'a>(world: &'a World, act: fn(&World) -> u64) -> Act<'a> {
     world.sit_down();
     Box::new(move || act(world))
 }

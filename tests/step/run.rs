@@ -149,7 +149,7 @@ impl Run<'_> {
     /// Kills a rescuer at each of the images that *it* leaves.
     fn deep(&mut self, world: &World, deep: &mut Deep, image: &Image, child: &Tracee) -> Result<(), String> {
         deep.nth += 1;
-        if THOROUGH != 1 && deep.nth % THOROUGH != 1 {
+        if self.budget.is_zero() || (THOROUGH != 1 && deep.nth % THOROUGH != 1) {
             return Ok(());
         }
         // A newcomer reads /proc and steps long; its claim is an operation of its own.
@@ -163,13 +163,20 @@ impl Run<'_> {
         let (pid, rescue) = (child.pid as u32, self.op.rescue);
         let mut rescuer = Tracee::start(|| {
             deep.shadow.put_on();
-            if mode == Mode::Waiter {
+            // What guards a table is freed by the manager as anything is; but a table is repaired by whoever comes next.
+            let repairs = world.desk.is_some();
+            if mode == Mode::Waiter || (mode == Mode::Manager && repairs) {
                 world.sit_down();
             }
             commons::harness::pretend_dead(pid);
             mark();
             match mode {
-                Mode::Manager => drop(commons::recover(pid)),
+                Mode::Manager => {
+                    drop(commons::recover(pid));
+                    if repairs {
+                        rescue(world);
+                    }
+                }
                 _ => rescue(world),
             }
             mark();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use commons::{Atomic, AtomicLong, Barrier, Counter, Lock, Region, RwLock, Semaphore};
 
+use crate::desk::Desk;
 use crate::image::{RawSlot, word_at};
 use crate::kit::{self, control};
 
@@ -54,6 +55,8 @@ pub struct World {
     pub field: Option<Region>,
     pub kept_small: Option<Atomic>,
     pub kept_long: Option<AtomicLong>,
+    /// A table, for operations on tables.
+    pub desk: Option<Desk>,
     /// Helpers that sleep are stopped, so that images depend on the traced child alone.
     pub frozen: bool,
     pub helpers: Vec<Helper>,
@@ -91,6 +94,7 @@ impl World {
             field: None,
             kept_small: None,
             kept_long: None,
+            desk: None,
             frozen,
             helpers: Vec::new(),
             corpses: Vec::new(),
@@ -106,6 +110,10 @@ impl World {
 
     pub fn set_word(&self, offset: usize, value: u64) {
         crate::image::set_word_at(self.base + offset, value);
+    }
+
+    pub fn desk(&self) -> &Desk {
+        self.desk.as_ref().expect("arranged")
     }
 
     /// Makes the calling thread a participant.
@@ -172,6 +180,12 @@ impl World {
         }
         self.corpses.push(pid);
         pid
+    }
+
+    /// One more who has died, and whom nobody has reaped or recovered.
+    pub fn lay_out(&mut self, pid: c_int) {
+        self.zombies.push(pid);
+        self.corpses.push(pid);
     }
 
     /// Whether somebody died whom only a close look finds dead.

@@ -7,6 +7,8 @@ mod lock_death;
 mod participants;
 mod rwlock;
 mod semaphore;
+mod table;
+mod table_death;
 mod wait;
 mod wait_death;
 mod watch;
