@@ -16,7 +16,7 @@ shared! {
         pub(super) seen: AtomicU64,
         /// At the consumers' end: words from there on that are certainly not ready.
         pub(super) ahead: AtomicU64,
-        /// At the consumers' end: messages that are leased.
+        /// At the consumers' end: messages between floor and tail that are not ready, for they are leased, or done with.
         pub(super) out: AtomicU64,
         pad: Pad<4>,
         /// Where this end is: [`Mark`].
@@ -37,10 +37,12 @@ shared! {
         pub(super) watched: AtomicU64,
         /// Leases that came back without an acknowledgement. Under the consumers' lock.
         pub(super) returned: AtomicU64,
-        /// While a message is on its way to the dead letters: one more than its index, and how many there were before.
+        /// While a lease comes back: one more than the index of its message; how many had come back before, and how many dead letters
+        /// there had been.
         pub(super) moving: AtomicU64,
+        pub(super) before: AtomicU64,
         pub(super) letters: AtomicU64,
-        pad: Pad<4>,
+        pad: Pad<3>,
     }
 }
 
@@ -165,6 +167,19 @@ impl End {
         let set =
             seen == flagged || self.at.compare_exchange(seen.0, flagged.0, Ordering::AcqRel, Ordering::Acquire).is_ok();
         set.then_some(flagged)
+    }
+
+    /// Asks for the eventfd of this end, which has to move on from `seen`; false when it did meanwhile.
+    pub(super) fn arm(&self, seen: Mark, eventfd: &EventFd) -> bool {
+        let Some(armed) = self.flag(seen, Mark::with_eventfd) else { return false };
+        // After the flag: whoever moves this end from here on makes it readable again, or did so before it was cleared, which is made good.
+        eventfd.clear();
+        // Acquire: pairs with the AcqRel of `moved`.
+        if self.at.load(Ordering::Acquire) == armed.0 {
+            return true;
+        }
+        eventfd.signal();
+        false
     }
 
     /// Messages that have passed this end. The caller holds its lock.

@@ -9,7 +9,7 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use super::Channel;
-use super::ground::words_of;
+use super::ground::{Ground, words_of};
 use super::mark::{Head, Mark};
 use super::pop::{Consumer, First};
 use crate::robust::{Claim, Patience, Tag, at_once, certainly_dead, known_dead, me, seated};
@@ -114,7 +114,6 @@ impl Lease {
         if ground.head(self.index).load(Ordering::Relaxed) != self.head.0 {
             return Err(Error::LeaseLost);
         }
-        consumer.count_out(-1);
         f(&mut consumer, self.index, self.head);
         drop(consumer);
         me()?.unnote_lease(ground.ends.key(&ground.ends.tail.at));
@@ -124,7 +123,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let _ = self.end(|consumer, index, head| consumer.give_back(index, head));
+        let _ = self.end(|consumer, index, head| _ = consumer.give_back(index, head));
     }
 }
 
@@ -147,26 +146,39 @@ impl Consumer<'_> {
         Ok(head)
     }
 
-    fn count_out(&mut self, by: i64) {
+    pub(super) fn count_out(&mut self, by: i64) {
         let out = &self.ground.ends.floor.out;
         // Relaxed: under the lock. A death between this and the head leaves the lock to be repaired.
         out.store(owned(out).saturating_add_signed(by), Ordering::Relaxed);
     }
 
-    /// Gives a leased message back to the front, or to the dead letters.
-    fn give_back(&mut self, index: usize, head: Head) {
+    /// Gives a leased message back to the front, or to the dead letters; whether it is there for the taking.
+    fn give_back(&mut self, index: usize, head: Head) -> bool {
         let (ground, ends) = (self.ground, &self.ground.ends);
-        let back = head.returned();
-        // Relaxed, all: under the lock.
-        ends.returned.store(owned(&ends.returned) + 1, Ordering::Relaxed);
-        ends.floor.ahead.store(0, Ordering::Relaxed);
-        if ground.max_attempts > 0 && back.attempts() >= ground.max_attempts {
-            self.bury_letter(index, head);
+        let (back, returned) = (head.returned(), owned(&ends.returned));
+        let letters = ground.dead_letters.as_ref().filter(|_| back.attempts() >= ground.max_attempts);
+        // First what was, then that something is on its way: `repair` finds out by the head, and by the number of letters, how far it got.
+        // Release, all: in this order, whoever dies.
+        ends.before.store(returned, Ordering::Release);
+        ends.letters.store(ground.letters(), Ordering::Release);
+        ends.moving.store(index as u64 + 1, Ordering::Release);
+        ends.returned.store(returned + 1, Ordering::Release);
+        // The commit.
+        match letters {
+            Some(letters) => self.bury_letter(letters, index, head),
+            None => ground.head(index).store(back.0, Ordering::Release),
+        }
+        // Before the floor moves: then the index may be another message's.
+        ends.moving.store(0, Ordering::Release);
+        if letters.is_some() {
+            self.reclaim();
         } else {
-            // Release: as in `lease`.
-            ground.head(index).store(back.0, Ordering::Release);
+            self.count_out(-1);
+            // Relaxed: under the lock.
+            ends.floor.ahead.store(0, Ordering::Relaxed);
         }
         self.stir();
+        letters.is_none()
     }
 
     /// Wakes one who sleeps until there is a message.
@@ -182,22 +194,17 @@ impl Consumer<'_> {
         }
     }
 
-    /// Moves a message to the dead letters. A death in the middle is made good by `repair`: how many letters there were tells how far it got.
-    fn bury_letter(&mut self, index: usize, head: Head) {
-        let (ground, ends) = (self.ground, &self.ground.ends);
-        let Some(letters) = &ground.dead_letters else { return };
+    /// Moves a message to the dead letters.
+    fn bury_letter(&self, letters: &Channel, index: usize, head: Head) {
         let mut message = Vec::new();
-        ground.read(index, head.len(), &mut message);
-        // Only ever pushed to under this lock. Release, all: in this order, whoever dies.
-        ends.letters.store(letters.ground.ends.tail.total(), Ordering::Release);
-        ends.moving.store(index as u64 + 1, Ordering::Release);
+        self.ground.read(index, head.len(), &mut message);
         while let Err(Error::Full { .. }) = letters.try_push(&message) {
             if !matches!(letters.try_pop(), Ok(Some(_))) {
                 break;
             }
         }
-        self.done(index, head);
-        ends.moving.store(0, Ordering::Release);
+        // Release: after the letter has arrived.
+        self.ground.head(index).store(head.done().0, Ordering::Release);
     }
 
     /// The first message that nobody has, where some are leased.
@@ -210,7 +217,7 @@ impl Consumer<'_> {
         };
         // The oldest keeps the room of all others, so it is looked at each time; the rest when there is nothing else to be had.
         if let Some(oldest) = self.at(0).filter(|oldest| dead(oldest.head, None)) {
-            self.take_back(oldest.index, oldest.head);
+            self.give_back(oldest.index, oldest.head);
         }
         let mut ahead = owned(&floor.ahead) as usize;
         let mut look_again = true;
@@ -230,7 +237,8 @@ impl Consumer<'_> {
             while let Some(one) = self.at(at) {
                 at += words_of(one.head.len());
                 if dead(one.head, closely.then_some(Look::Close)) {
-                    self.take_back(one.index, one.head);
+                    // One that went to the dead letters is nothing to be had.
+                    look_again = !self.give_back(one.index, one.head);
                     break;
                 }
             }
@@ -239,13 +247,8 @@ impl Consumer<'_> {
         }
     }
 
-    /// Takes a message back from the dead.
-    fn take_back(&mut self, index: usize, head: Head) {
-        self.count_out(-1);
-        self.give_back(index, head);
-    }
-
-    /// After the lock's owner died: the hints are worked out anew, a letter that was on its way arrives.
+    /// After the lock's owner died: the hints are worked out anew, a lease that was coming back has come back or has not, a letter that was
+    /// on its way has arrived or has not; and whoever waits looks for himself, for the dead may have been about to tell him.
     #[cold]
     pub(super) fn repair(&mut self) {
         let (ground, ends) = (self.ground, &self.ground.ends);
@@ -253,21 +256,31 @@ impl Consumer<'_> {
         if let Some(index) = moving.checked_sub(1) {
             // Relaxed: under the lock.
             let head = Head(ground.head(index).load(Ordering::Relaxed));
-            let letters = ground.dead_letters.as_ref().map_or(0, |letters| letters.ground.ends.tail.total());
-            if letters != owned(&ends.letters) && head.holder() != 0 {
+            let (undone, arrived) = (head.holder() != 0, ground.letters() != owned(&ends.letters));
+            if undone && arrived {
                 ground.head(index).store(head.done().0, Ordering::Release);
             }
+            // Release, all: in this order, whoever dies.
+            ends.returned.store(owned(&ends.before) + u64::from(!undone || arrived), Ordering::Release);
             ends.moving.store(0, Ordering::Release);
         }
         let (mut at, mut out) = (0, 0);
         while let Some(one) = self.at(at) {
             at += words_of(one.head.len());
-            out += u64::from(one.head.holder() != 0);
+            out += u64::from(!one.head.is_ready());
         }
         // Relaxed: under the lock.
         ends.floor.out.store(out, Ordering::Relaxed);
         ends.floor.ahead.store(0, Ordering::Relaxed);
         self.reclaim();
+        ground.tell_all();
+    }
+}
+
+impl Ground {
+    /// How many letters there were ever; only ever pushed to under the consumers' lock.
+    fn letters(&self) -> u64 {
+        self.dead_letters.as_ref().map_or(0, |letters| letters.ground.ends.tail.total())
     }
 }
 

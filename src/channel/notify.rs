@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use super::Channel;
 use super::ground::Ground;
+use super::mark::Mark;
 use super::pop::Consumer;
 use crate::robust::{Patience, SLICE, known_dead};
-use crate::sync::{EventFd, Ordering, clock, wait_readable};
+use crate::sync::{EventFd, Ordering, clock, futex, wait_readable};
 use crate::{Error, Result};
 
 /// An eventfd that is readable when there is something to pop; see [`Channel::notifier`].
@@ -126,6 +127,22 @@ impl Ground {
             if consumer.arm(tail) {
                 return Ok(false);
             }
+        }
+    }
+
+    /// Has everybody who waits for either end look for himself: after the death of one who may have been about to tell them, and when the channel
+    /// is closed.
+    #[cold]
+    pub(super) fn tell_all(&self) {
+        for end in [&self.ends.tail, &self.ends.floor] {
+            // The flags go, so that one who has set its own and is about to sleep does not. AcqRel: pairs with `flag`.
+            end.at.fetch_and(!Mark::WAITING, Ordering::AcqRel);
+            // Whatever they were: the dead may have taken the flag away.
+            futex::wake(&end.at, u32::MAX);
+        }
+        if self.waited_for() {
+            self.filled.signal();
+            self.emptied.signal();
         }
     }
 

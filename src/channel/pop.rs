@@ -83,7 +83,7 @@ impl Channel {
             let mut message = Vec::new();
             ground.read(first.index, first.head.len(), &mut message);
             let result = f(&message);
-            consumer.take(first);
+            consumer.take_if_mine(first);
             Ok(result)
         })
     }
@@ -128,7 +128,7 @@ impl Channel {
             if !consumer.alone() {
                 ground.read(first.index, first.head.len(), &mut message);
                 f(&message);
-                consumer.take(first);
+                consumer.take_if_mine(first);
                 return Ok((true, 1));
             }
             let mut batch = Batch { consumer, words: 0, messages: 0 };
@@ -284,11 +284,10 @@ impl<'g> Consumer<'g> {
         self.lock.as_ref().is_some_and(Owned::is_mine)
     }
 
-    /// Whether nothing is leased, nor anything done with lies behind what is: then the floor alone says what is there.
+    /// Whether nothing is leased, nor anything done with lies behind what is ready: then the floor alone says what is there.
     #[inline(always)]
     pub(super) fn alone(&self) -> bool {
-        let floor = &self.ground.ends.floor;
-        owned(&floor.out) == 0 && owned(&floor.ahead) == 0
+        owned(&self.ground.ends.floor.out) == 0
     }
 
     /// The first message that nobody has. `closely`: whether those who have leased some are looked at closely.
@@ -326,10 +325,18 @@ impl<'g> Consumer<'g> {
         if self.alone() {
             return self.move_floor(words_of(first.head.len()), 1);
         }
+        self.count_out(1);
         self.done(first.index, first.head);
     }
 
-    /// Says that a message is done with: the commit; and reclaims what lies at the floor.
+    /// After a closure: in a process that was forked in it, nothing happens; the message is its parent's.
+    fn take_if_mine(&mut self, first: First) {
+        if self.is_mine() {
+            self.take(first);
+        }
+    }
+
+    /// Says that a message is done with, which counts as out already: the commit; and reclaims what lies at the floor.
     #[cold]
     pub(super) fn done(&mut self, index: usize, head: Head) {
         // Release: what was made of the message happens before it is gone.
@@ -348,6 +355,7 @@ impl<'g> Consumer<'g> {
             let ahead = owned(&self.ground.ends.floor.ahead) as usize;
             // Before the floor: a hint that is too low is made good by a longer look. Relaxed: under the lock.
             self.ground.ends.floor.ahead.store(ahead.saturating_sub(words) as u64, Ordering::Relaxed);
+            self.count_out(-(messages as i64));
             self.move_floor(words, messages);
         }
     }
@@ -366,15 +374,6 @@ impl<'g> Consumer<'g> {
 
     /// Asks for the eventfd, having found nothing since `tail`; false when something came meanwhile.
     pub(super) fn arm(&mut self, tail: Mark) -> bool {
-        let ends = &self.ground.ends;
-        let Some(armed) = ends.tail.flag(tail, Mark::with_eventfd) else { return false };
-        // After the flag: whoever pushes from here on makes it readable again, or did so before it was cleared, which is made good.
-        self.ground.filled.clear();
-        // Acquire: pairs with the AcqRel of `moved`.
-        if ends.tail.at.load(Ordering::Acquire) == armed.0 {
-            return true;
-        }
-        self.ground.filled.signal();
-        false
+        self.ground.ends.tail.arm(tail, &self.ground.filled)
     }
 }

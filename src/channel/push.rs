@@ -116,13 +116,9 @@ impl Channel {
         {
             seen = Mark(now);
         }
+        ground.tell_all();
+        // Last: should this process die before it has told all, the next producer is told, and tells them.
         drop(producer);
-        futex::wake(&tail.at, u32::MAX);
-        ground.filled.signal();
-        // Those who wait for room sleep on the other end. Their flags go, so that one who has set its own and is about to sleep does not.
-        ground.ends.floor.at.fetch_and(!Mark::WAITING, Ordering::AcqRel);
-        futex::wake(&ground.ends.floor.at, u32::MAX);
-        ground.emptied.signal();
         Ok(())
     }
 
@@ -149,8 +145,11 @@ impl<'g> Producer<'g> {
     #[inline(always)]
     fn enter(ground: &'g Ground, patience: Patience) -> Result<Producer<'g>> {
         let lock = &ground.ends.tail.lock;
-        // A dead owner's lock needs no repair: what it wrote beyond the tail is nobody's.
         let owned = lock.acquire(ground.ends.key(lock.cell()), WHAT, at_the_door(patience))?;
+        if owned.recovered() {
+            // What it wrote beyond the tail is nobody's; but it may have moved the tail, and told nobody.
+            ground.tell_all();
+        }
         Ok(Producer { ground, lock: Some(owned) })
     }
 }
@@ -213,7 +212,7 @@ impl Ground {
         }
         write(tail.index());
         let old = ends.tail.moved(tail, words, messages, ring);
-        drop(producer);
+        // All this before the lock is let go: should this process die first, the next producer is told, and tells those who wait.
         if old.asleep() {
             futex::wake(&ends.tail.at, u32::try_from(messages).unwrap_or(u32::MAX));
         }
@@ -222,6 +221,7 @@ impl Ground {
         } else {
             self.signal_for_the_dead();
         }
+        drop(producer);
         if slept {
             // Who was woken cannot know whether it was the only one. Relaxed: the flag publishes nothing.
             ends.floor.at.fetch_or(1, Ordering::Relaxed);
@@ -243,7 +243,7 @@ impl Ground {
             }
             if matches!(patience, Patience::None) {
                 // The word was read before the look, so whoever makes room after it meets the flag.
-                if self.waited_for() && ends.floor.flag(floor, Mark::with_eventfd).is_none() {
+                if self.waited_for() && !ends.floor.arm(floor, &self.emptied) {
                     continue;
                 }
                 return Err(Error::Full { capacity: self.bytes });
