@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::mark::{Head, Mark};
+use super::mark::{ASLEEP, Head, Mark};
 use crate::robust::RobustLock;
 use crate::shm::{Kind, Pad, Place, Region, Row, load_bytes, shared, store_bytes, words_for};
 use crate::sync::{AtomicU64, EventFd, Ordering};
@@ -167,6 +167,13 @@ impl End {
         let set =
             seen == flagged || self.at.compare_exchange(seen.0, flagged.0, Ordering::AcqRel, Ordering::Acquire).is_ok();
         set.then_some(flagged)
+    }
+
+    /// For one who is about to wake all sleepers without moving this end: their flag goes, so that one who has set it and is about to sleep
+    /// does not. That of the eventfd stays: it costs one signal too many, and should this process die before the first, there is the next.
+    pub(super) fn quieten(&self) -> Mark {
+        // AcqRel: pairs with `flag`.
+        Mark(self.at.fetch_and(!ASLEEP, Ordering::AcqRel))
     }
 
     /// Asks for the eventfd of this end, which has to move on from `seen`; false when it did meanwhile.

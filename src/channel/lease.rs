@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::Channel;
 use super::ground::{Ground, words_of};
-use super::mark::{Head, Mark};
+use super::mark::Head;
 use super::pop::{Consumer, First};
 use crate::robust::{Claim, Patience, Tag, at_once, certainly_dead, known_dead, me, seated};
 use crate::sync::{Look, Ordering, futex, owned};
@@ -184,8 +184,7 @@ impl Consumer<'_> {
     /// Wakes one who sleeps until there is a message.
     fn stir(&self) {
         let tail = &self.ground.ends.tail;
-        // The flags go, so that one who has set its own and is about to sleep does not: it set it under the lock.
-        let old = Mark(tail.at.fetch_and(!Mark::WAITING, Ordering::AcqRel));
+        let old = tail.quieten();
         if old.asleep() {
             futex::wake(&tail.at, u32::MAX);
         }

@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use super::Channel;
 use super::ground::Ground;
-use super::mark::Mark;
 use super::pop::Consumer;
-use crate::robust::{Patience, SLICE, known_dead};
-use crate::sync::{EventFd, Ordering, clock, futex, wait_readable};
+use crate::robust::{Patience, SLICE, certainly_dead};
+use crate::sync::{EventFd, Look, Ordering, clock, futex, wait_readable};
 use crate::{Error, Result};
 
 /// An eventfd that is readable when there is something to pop; see [`Channel::notifier`].
@@ -135,8 +134,7 @@ impl Ground {
     #[cold]
     pub(super) fn tell_all(&self) {
         for end in [&self.ends.tail, &self.ends.floor] {
-            // The flags go, so that one who has set its own and is about to sleep does not. AcqRel: pairs with `flag`.
-            end.at.fetch_and(!Mark::WAITING, Ordering::AcqRel);
+            end.quieten();
             // Whatever they were: the dead may have taken the flag away.
             futex::wake(&end.at, u32::MAX);
         }
@@ -151,7 +149,8 @@ impl Ground {
     pub(super) fn signal_for_the_dead(&self) {
         if self.waited_for() {
             let word = self.ends.floor.lock.load();
-            if word.dirty() || word.owner().is_some_and(known_dead) {
+            // Quickly: mostly it is a consumer that is just taking something.
+            if word.dirty() || word.owner().is_some_and(|owner| certainly_dead(owner, Look::Quick)) {
                 self.filled.signal();
             }
         }

@@ -111,8 +111,7 @@ impl Channel {
         let tail = &ground.ends.tail;
         // Only under the lock, so that no producer's swap undoes it. Changed by a read-modify-write, for others set their flags meanwhile.
         let mut seen = tail.mark();
-        while let Err(now) =
-            tail.at.compare_exchange(seen.0, seen.quiet().with_closed().0, Ordering::AcqRel, Ordering::Acquire)
+        while let Err(now) = tail.at.compare_exchange(seen.0, seen.with_closed().0, Ordering::AcqRel, Ordering::Acquire)
         {
             seen = Mark(now);
         }
