@@ -322,7 +322,7 @@ fn soak(pops: bool) {
     let (mut excuses, mut stops) = (Excuses::default(), 0);
     let mut progress = (0, Instant::now());
     while lives.iter().any(Option::is_some) {
-        std::thread::sleep(Duration::from_micros(dice.roll(30_000)));
+        std::thread::sleep(Duration::from_micros(dice.roll(12_000)));
         if total == 0 && begun.elapsed() > seconds {
             world.ledger.stop.set(0, 1);
         }

@@ -131,7 +131,6 @@ pub struct Plan {
     pub sleeper: Option<Sleeper>,
     /// Somebody waits for the eventfds.
     pub watched: bool,
-    rescue: fn(&World),
 }
 
 pub const DONE: u64 = 11;
@@ -184,7 +183,6 @@ impl Plan {
             brings: false,
             sleeper: None,
             watched: false,
-            rescue: counts,
         }
     }
     pub fn shape(self, shape: fn(ChannelBuilder) -> ChannelBuilder) -> Plan {
@@ -211,27 +209,62 @@ impl Plan {
     pub fn watched(self) -> Plan {
         Plan { watched: true, ..self }
     }
-    pub fn rescue(self, rescue: fn(&World)) -> Plan {
-        Plan { rescue, ..self }
-    }
-    pub fn rescued_by_a_push(self) -> Plan {
-        Plan { brings: true, ..self.rescue(brings) }
-    }
 
-    pub fn op(self) -> Op {
-        let (rescue, last, name) = (self.rescue, self.then.len() as u64, self.name);
+    pub fn op(mut self) -> Op {
+        let thorough = THOROUGH.iter().find(|(name, _)| *name == self.name).map(|(_, rescue)| *rescue);
+        self.brings = thorough == Some(Rescue::Brings);
+        let rescue = match thorough {
+            Some(Rescue::Peeks) => peeks,
+            Some(Rescue::Brings) => brings,
+            _ => counts,
+        };
         // Who sleeps for what the child has in hand comes when it has it.
         let meanwhile: fn(&mut World) =
             if self.holds > 0 && self.sleeper.is_some() { |w| sleep(w, Sleeper::Pops) } else { |_| {} };
+        let (last, name) = (self.then.len() as u64, self.name);
         let plan = Rc::new(self);
         Op::new(name, child, crate::belt_check::check)
             .arrange(move |world| Belt::set_up(&plan, world))
             .alive(crate::belt_check::alive)
             .meanwhile(meanwhile)
             .rescue(rescue)
+            .brief(thorough.is_none())
             .last(last)
     }
 }
+
+/// What whoever comes by does, and may die of in its turn.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rescue {
+    /// Takes the consumers' lock, and repairs.
+    Counts,
+    /// The same, and takes back what the dead have leased.
+    Peeks,
+    /// Takes the producers' lock, and pushes a message of its own.
+    Brings,
+}
+
+/// Operations that leave something of their own to be recovered: they are killed inside recovery as well.
+const THOROUGH: [(&str, Rescue); 18] = [
+    ("channel_push_at_the_end", Rescue::Brings),
+    ("channel_push_many_round_the_end", Rescue::Counts),
+    ("channel_push_wakes", Rescue::Brings),
+    ("channel_push_armed", Rescue::Brings),
+    ("channel_close", Rescue::Brings),
+    ("channel_pop_round_the_end", Rescue::Peeks),
+    ("channel_pop_with", Rescue::Brings),
+    ("channel_pop_behind_lease", Rescue::Peeks),
+    ("channel_drain_all", Rescue::Counts),
+    ("channel_stats", Rescue::Peeks),
+    ("channel_arm", Rescue::Counts),
+    ("channel_lease_second", Rescue::Peeks),
+    ("channel_ack", Rescue::Counts),
+    ("channel_ack_before_done", Rescue::Peeks),
+    ("channel_lease_drop", Rescue::Peeks),
+    ("channel_lease_drop_before_done", Rescue::Counts),
+    ("channel_lease_drop_worn", Rescue::Peeks),
+    ("channel_pop_after_death", Rescue::Peeks),
+];
 
 fn child(world: &World) -> Act<'_> {
     let belt = world.belt();
@@ -243,12 +276,12 @@ fn child(world: &World) -> Act<'_> {
 }
 
 /// A consumer that comes by what a dead one holds takes the lock and repairs.
-pub fn counts(world: &World) {
+fn counts(world: &World) {
     drop(world.belt().channel.stats());
 }
 
 /// The same, and takes back what the dead have leased.
-pub fn peeks(world: &World) {
+fn peeks(world: &World) {
     drop(world.belt().channel.peek());
 }
 

@@ -150,7 +150,7 @@ impl Run<'_> {
     /// Kills a rescuer at each of the images that *it* leaves.
     fn deep(&mut self, world: &World, deep: &mut Deep, image: &Image, child: &Tracee) -> Result<(), String> {
         deep.nth += 1;
-        if self.budget.is_zero() || (THOROUGH != 1 && deep.nth % THOROUGH != 1) {
+        if self.op.brief || self.budget.is_zero() || (THOROUGH != 1 && deep.nth % THOROUGH != 1) {
             return Ok(());
         }
         // A newcomer reads /proc and steps long; its claim is an operation of its own.
@@ -228,7 +228,7 @@ impl Run<'_> {
         }
         // What one costs, by its share of steps: 10 µs each.
         let spent = begun.elapsed().as_secs_f64() / changes.len().div_ceil(few).max(1) as f64;
-        let budget = self.budget.as_secs_f64();
+        let budget = self.budget.as_secs_f64() / if self.op.brief { 4.0 } else { 1.0 };
         let mut stride = 1;
         while (n / stride) as f64 * spent.max(n as f64 / 2.0 * 10e-6) > budget {
             stride += 1;
