@@ -10,6 +10,7 @@
 mod loom;
 mod loom_table;
 mod step;
+mod step_channel;
 mod step_table;
 mod tree;
 
@@ -56,7 +57,7 @@ const ENGINES: [Engine; 2] = [
     },
     Engine {
         name: "step",
-        mutants: &[step::MUTANTS, step_table::MUTANTS],
+        mutants: &[step::MUTANTS, step_table::MUTANTS, step_channel::MUTANTS],
         folder: ".",
         build: &[
             "test",

@@ -126,6 +126,8 @@ pub struct Plan {
     pub returns: u64,
     then: Vec<fn(&mut State)>,
     unseated: bool,
+    /// Nothing has happened before its closure has returned, which says so.
+    pub inside: bool,
     /// Whoever comes by pushes a message of its own.
     pub brings: bool,
     pub sleeper: Option<Sleeper>,
@@ -156,6 +158,11 @@ pub fn outcome(result: Result<()>) -> u64 {
     result.map_or_else(|error| refused(&error), |()| DONE)
 }
 
+/// In a closure, at its end.
+pub fn comes_to_its_end() {
+    kit::control().report(kit::INTRUDER, 0);
+}
+
 /// A message as a number.
 pub fn number(message: &[u8]) -> u64 {
     1000 + (message.len() as u64) * 256 + u64::from(message.first().copied().unwrap_or(0))
@@ -180,6 +187,7 @@ impl Plan {
             returns,
             then: Vec::new(),
             unseated: false,
+            inside: false,
             brings: false,
             sleeper: None,
             watched: false,
@@ -202,6 +210,9 @@ impl Plan {
     }
     pub fn unseated(self) -> Plan {
         Plan { unseated: true, ..self }
+    }
+    pub fn inside(self) -> Plan {
+        Plan { inside: true, ..self }
     }
     pub fn sleeper(self, sleeper: Sleeper) -> Plan {
         Plan { sleeper: Some(sleeper), ..self }
@@ -272,6 +283,9 @@ fn child(world: &World) -> Act<'_> {
         world.sit_down();
     }
     let leases = (0..belt.plan.holds).map(|_| belt.channel.pop_lease().expect("arranged")).collect();
+    if belt.plan.watched && belt.plan.holds > 0 {
+        assert_eq!(belt.channel.try_pop().ok(), Some(None), "it has all there is in hand");
+    }
     Box::new(move || report((belt.plan.act)(belt, leases)))
 }
 
@@ -315,7 +329,7 @@ impl Belt {
             watch(world);
         }
         let belt = world.belt.as_mut().expect("just made");
-        if plan.watched {
+        if plan.watched && plan.holds == 0 {
             // After whatever was done: what is armed is armed by the last look.
             if belt.states[0].line.is_empty() {
                 assert_eq!(belt.channel.try_pop().ok(), Some(None));

@@ -7,7 +7,7 @@ use commons::{Channel, Error};
 
 use crate::belt::{BROUGHT, Belt, CLOSED, DONE, How, Item, RING, SLEPT, Sleeper, State, number, words_of};
 use crate::checker::{Death, Mode, SOON};
-use crate::kit::{CHILD, Check, control, ensure, within};
+use crate::kit::{CHILD, Check, INTRUDER, control, ensure, within};
 use crate::world::World;
 
 /// The states and how far on each is; `later`: somebody has come by since, who may have taken back what the dead had leased.
@@ -37,8 +37,11 @@ fn possible(belt: &Belt, death: &Death, later: bool) -> Vec<(u64, State)> {
 /// Whether what the child does, and what whoever comes by does about its death, look the same: then nobody may come by before the figures are
 /// known.
 fn ambiguous(belt: &Belt) -> bool {
-    let leased = |state: &State| state.line.iter().any(|item| matches!(item.how, How::Child | How::Dead));
     belt.states.len() > 1 && leased(&belt.states[0])
+}
+
+fn leased(state: &State) -> bool {
+    state.line.iter().any(|item| matches!(item.how, How::Child | How::Dead))
 }
 
 /// What can be seen without a lock: how many, how much room they take, whether it is closed.
@@ -136,6 +139,8 @@ pub fn check(world: &World, death: &Death) -> Check {
         .iter()
         .find(|(_, state)| fits(state, &taken, &extra, &letters, known))
         .ok_or_else(|| format!("taken {taken:?}, letters {letters:?}, instead of {:?}", possible_now[0].1))?;
+    let inside = belt.plan.inside && control().result(INTRUDER).is_none();
+    ensure!(!inside || *stage == 0, "it died inside the closure, and something has happened (stage {stage})");
     let held = state.line.iter().filter(|item| item.how == How::Helper).count() as u64;
     let back = taken.iter().filter(|(_, attempts)| attempts.is_some_and(|n| n > 0)).count();
     let end = figures(channel)?;
@@ -156,8 +161,8 @@ pub fn whole(channel: &Channel) -> Result<(), String> {
 fn fill(channel: &Channel, seen: (usize, usize, bool), extra: &mut Vec<Vec<u8>>) -> Result<(), String> {
     let mut left = RING - seen.1 / 8;
     while left > 0 && !seen.2 {
-        // The bytes would pass for heads of messages that are leased to somebody.
-        let message = vec![0xee; left.min(4) * 8 - 8];
+        // Bytes that would pass for heads of messages that are leased to somebody, where there were heads.
+        let message = vec![0xee; left.min(if extra.is_empty() { 3 } else { 4 }) * 8 - 8];
         left -= words_of(&message);
         channel.try_push(&message).map_err(|e| format!("{} words are free, but: {e}", left + words_of(&message)))?;
         extra.push(message);
@@ -344,7 +349,7 @@ fn told_at_once(belt: &Belt, death: &Death) -> Result<(), String> {
     let (filled, emptied) = fds(belt);
     let (was, is) = (&belt.states[0], belt.states.last().expect("the first"));
     if death.done && is != was {
-        let told = if was.line.is_empty() { readable(filled) } else { readable(emptied) };
+        let told = if was.line.is_empty() || leased(was) { readable(filled) } else { readable(emptied) };
         ensure!(told, "it returned, and who waits for the eventfd is not told");
     }
     Ok(())
@@ -356,7 +361,7 @@ fn told_in_the_end(belt: &Belt, extra: &mut Vec<Vec<u8>>) -> Result<(), String> 
     if channel.is_closed() {
         channel.close().map_err(|e| e.to_string())?;
         ensure!(readable(filled) && readable(emptied), "closed twice, and who waits for the eventfds is not told");
-    } else if belt.states[0].line.is_empty() {
+    } else if belt.states[0].line.is_empty() || leased(&belt.states[0]) {
         if channel.try_push(b"told").is_ok() {
             extra.push(b"told".to_vec());
         }

@@ -3,8 +3,8 @@
 use commons::Error;
 
 use crate::belt::{
-    CLOSED, DONE, FULL, How, NONE, Plan, RING, TIMEOUT, TOO_LONG, close, got, have, maybe, number, outcome, pop,
-    refused, turn,
+    CLOSED, DONE, FULL, How, NONE, Plan, RING, TIMEOUT, TOO_LONG, close, comes_to_its_end, got, have, maybe, number,
+    outcome, pop, refused, turn,
 };
 use crate::op::Op;
 use crate::world::MS;
@@ -75,15 +75,30 @@ fn pops() -> Vec<Plan> {
             .then(|s| s.take()),
         Plan::new("channel_pop_empty", NONE, |b, _| maybe(b.channel.try_pop())).arrange(|w| turn(w, 5)),
         Plan::new("channel_pop_timeout", TIMEOUT, |b, _| got(b.channel.pop_timeout(MS))).arrange(|w| turn(w, 5)),
-        Plan::new("channel_pop_with", 10, |b, _| b.channel.pop_with(|m| m.len() as u64).unwrap_or(0))
-            .arrange(|w| have(w, &[SOME, "z"]))
-            .then(|s| s.take()),
-        Plan::new("channel_drain_all", 3, |b, _| b.channel.drain(9, |_| ()).map_or(0, |n| n as u64))
-            .arrange(|w| {
-                turn(w, RING - 3);
-                have(w, &["a", SOME, "z"]);
-            })
-            .then(|s| (0..3).for_each(|n| s.done(n))),
+        Plan::new("channel_pop_with", 10, |b, _| {
+            let len = b.channel.pop_with(|m| {
+                comes_to_its_end();
+                m.len() as u64
+            });
+            len.unwrap_or(0)
+        })
+        .inside()
+        .arrange(|w| have(w, &[SOME, "z"]))
+        .then(|s| s.take()),
+        Plan::new("channel_drain_all", 3, |b, _| {
+            let last = |m: &[u8]| {
+                if m == b"z" {
+                    comes_to_its_end();
+                }
+            };
+            b.channel.drain(9, last).map_or(0, |n| n as u64)
+        })
+        .inside()
+        .arrange(|w| {
+            turn(w, RING - 3);
+            have(w, &["a", SOME, "z"]);
+        })
+        .then(|s| (0..3).for_each(|n| s.done(n))),
         Plan::new("channel_drain_two", 2, |b, _| b.channel.drain(2, |_| ()).map_or(0, |n| n as u64))
             .arrange(|w| have(w, &["a", SOME, "z"]))
             .then(|s| (0..2).for_each(|n| s.done(n))),

@@ -81,7 +81,7 @@ fn leases() -> Vec<Plan> {
 fn ends() -> Vec<Plan> {
     let worn_out: fn(commons::ChannelBuilder) -> commons::ChannelBuilder = |b| b.max_attempts(2);
     vec![
-        Plan::new("channel_ack", DONE, ack).holding(1).arrange(|w| have(w, &["a", "b"])).then(|s| s.done(0)),
+        Plan::new("channel_ack", DONE, ack).holding(1).arrange(|w| have(w, &["a"])).then(|s| s.done(0)),
         Plan::new("channel_ack_second", DONE, ack)
             .holding(2)
             .arrange(|w| have(w, &["a", "b", "c"]))
@@ -95,6 +95,21 @@ fn ends() -> Vec<Plan> {
                 drop_behind(w);
             })
             .then(|s| s.done(0)),
+        // What was certainly not ready is less by what the floor has moved over.
+        Plan::new("channel_ack_before_lease", DONE, |b, leases| {
+            let peeked = b.channel.peek().is_ok_and(|message| message.as_deref() == Some(b"c"));
+            if peeked { ack(b, leases) } else { 0 }
+        })
+        .holding(1)
+        .arrange(|w| {
+            have(w, &["a", "b", "c"]);
+            let first = w.belt().channel.pop_lease().expect("one");
+            w.belt.as_mut().expect("set up").states[0].lease(How::Child);
+            helper_leases(w);
+            drop(first);
+            w.belt.as_mut().expect("set up").states[0].give_back(0);
+        })
+        .then(|s| s.done(0)),
         Plan::new("channel_lease_drop", DONE, give_back)
             .holding(1)
             .arrange(|w| have(w, &["a", "b"]))

@@ -55,6 +55,14 @@ fn eventfds() -> Vec<Plan> {
             .arrange(full)
             .then(|s| s.done(0)),
         Plan::new("channel_close_armed", DONE, |b, _| outcome(b.channel.close())).watched().then(|s| s.closed = true),
+        Plan::new("channel_lease_drop_armed", DONE, |_, leases| {
+            drop(leases);
+            DONE
+        })
+        .holding(1)
+        .watched()
+        .arrange(|w| have(w, &["a"]))
+        .then(|s| s.give_back(0)),
         Plan::new("channel_arm", NONE, |b, _| maybe(b.channel.try_pop())).watched(),
         Plan::new("channel_arm_for_room", crate::belt::FULL, |b, _| outcome(b.channel.try_push(&[0; RING * 8 - 8])))
             .watched()
