@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 use std::process::{Command, ExitCode};
 
-use commons::{Atomic, AtomicLong, Column, Counter, Lock, RwLock, Schema, Semaphore, Table};
+use commons::{Atomic, AtomicLong, Channel, Column, Counter, Lock, RwLock, Schema, Semaphore, Table};
 
 /// Every operation is repeated this often in the counted part.
 const TIMES: u64 = 1000;
@@ -23,7 +23,7 @@ const LIMITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.
 /// A name, and what makes the structure and gives the operation on it.
 type Operation = (&'static str, fn() -> Box<dyn Fn()>);
 
-const OPERATIONS: [Operation; 14] = [
+const OPERATIONS: [Operation; 17] = [
     ("Atomic::add", || {
         let hits = Atomic::new(0).expect("an atomic");
         Box::new(move || counted(|| _ = black_box(hits.add(1))))
@@ -93,6 +93,35 @@ const OPERATIONS: [Operation; 14] = [
             });
         })
     }),
+    ("Channel::push, pop_into, 64 bytes", || {
+        let (channel, message) = (Channel::new(1 << 16).expect("a channel"), std::cell::RefCell::new(Vec::new()));
+        Box::new(move || {
+            let message = &mut *message.borrow_mut();
+            counted_with(message, |message| {
+                channel.push(black_box(MOTTO.as_bytes())).expect("room");
+                channel.pop_into(message).expect("a message");
+            });
+        })
+    }),
+    ("Channel::push, pop_into, 8 bytes", || {
+        let (channel, message) = (Channel::new(1 << 16).expect("a channel"), std::cell::RefCell::new(Vec::new()));
+        Box::new(move || {
+            let message = &mut *message.borrow_mut();
+            counted_with(message, |message| {
+                channel.push(black_box(b"8 bytes.")).expect("room");
+                channel.pop_into(message).expect("a message");
+            });
+        })
+    }),
+    ("Channel::push_many, drain, 10 of 64", || {
+        let (channel, messages) = (Channel::new(1 << 16).expect("a channel"), [MOTTO; 10]);
+        Box::new(move || {
+            counted(|| {
+                channel.push_many(black_box(&messages)).expect("room");
+                channel.drain(10, |message| _ = black_box(message)).expect("messages");
+            });
+        })
+    }),
 ];
 
 /// Of the table, with one row in it.
@@ -121,6 +150,14 @@ impl Users {
 fn counted(operation: impl Fn()) {
     for _ in 0..black_box(TIMES) {
         operation();
+    }
+}
+
+/// The same for an operation that fills what it is given.
+#[inline(never)]
+fn counted_with<T>(filled: &mut T, operation: impl Fn(&mut T)) {
+    for _ in 0..black_box(TIMES) {
+        operation(filled);
     }
 }
 
