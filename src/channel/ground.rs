@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::mark::{Head, Mark};
 use crate::robust::RobustLock;
-use crate::shm::{Kind, Pad, Place, Region, Row, load_bytes, shared, store_bytes, words_for};
+use crate::shm::{Key, Kind, Pad, Place, Region, Row, load_bytes, shared, store_bytes, words_for};
 use crate::sync::{AtomicU64, EventFd, Ordering};
 use crate::{Error, Result};
 
@@ -48,6 +48,9 @@ shared! {
 pub(super) struct Ground {
     pub(super) ends: Place<Ends>,
     ring: Row<AtomicU64>,
+    /// The names of the locks and of the words that are slept on, known beforehand.
+    pub(super) tail: Names,
+    pub(super) floor: Names,
     pub(super) bytes: usize,
     pub(super) max_message: usize,
     pub(super) max_attempts: u32,
@@ -57,6 +60,15 @@ pub(super) struct Ground {
     pub(super) emptied: EventFd,
     pub(super) dead_letters: Option<super::Channel>,
     pub(super) region: Region,
+    /// How often in a row looking for a message, and for room, was in vain: known to this process alone.
+    pub(super) in_vain: [AtomicU64; 2],
+}
+
+/// The names of an end's lock and of where it is, which hold in every process.
+#[derive(Clone, Copy)]
+pub(super) struct Names {
+    pub(super) lock: Key,
+    pub(super) at: Key,
 }
 
 pub(super) const WHAT: &str = "channel";
@@ -86,9 +98,24 @@ impl Ground {
             return Err(Error::OutOfMemory { asked, left });
         }
         let (filled, emptied) = (EventFd::new()?, EventFd::new()?);
-        let ends = Place::new(&region, Kind::Channel)?;
+        let ends: Place<Ends> = Place::new(&region, Kind::Channel)?;
         let ring = Row::new(&region, Kind::Ring, words)?;
-        Ok(Arc::new(Ground { ends, ring, bytes, max_message, max_attempts, filled, emptied, dead_letters, region }))
+        let names = |end: &End| Names { lock: ends.key(end.lock.cell()), at: ends.key(&end.at) };
+        let (tail, floor) = (names(&ends.tail), names(&ends.floor));
+        Ok(Arc::new(Ground {
+            ends,
+            ring,
+            tail,
+            floor,
+            bytes,
+            max_message,
+            max_attempts,
+            filled,
+            emptied,
+            dead_letters,
+            region,
+            in_vain: [AtomicU64::new(0), AtomicU64::new(0)],
+        }))
     }
 
     /// Words of the ring.
@@ -109,11 +136,16 @@ impl Ground {
     }
 
     /// The words of a message of `len` bytes at `index`, in the two pieces that the end of the ring makes of them.
-    #[inline(always)]
     fn pieces(&self, index: usize, len: usize) -> (&[AtomicU64], &[AtomicU64]) {
         let (start, words) = (self.wrapped(index + 1), words_for(len));
         let first = words.min(self.ring.len() - start);
         (&self.ring[start..start + first], &self.ring[..words - first])
+    }
+
+    /// The same where they are in one piece, as nearly all are.
+    #[inline(always)]
+    fn piece(&self, index: usize, len: usize) -> Option<&[AtomicU64]> {
+        self.ring.get(index + 1..index + words_of(len))
     }
 
     /// Writes a message; nobody sees it before the tail has moved over it.
@@ -121,6 +153,14 @@ impl Ground {
     pub(super) fn write(&self, index: usize, message: &[u8]) {
         // Relaxed: published by the tail.
         self.head(index).store(Head::new(message.len()).0, Ordering::Relaxed);
+        match self.piece(index, message.len()) {
+            Some(whole) => store_bytes(whole, message),
+            None => self.write_round(index, message),
+        }
+    }
+
+    #[cold]
+    fn write_round(&self, index: usize, message: &[u8]) {
         let (first, second) = self.pieces(index, message.len());
         let (a, b) = message.split_at(message.len().min(first.len() * 8));
         store_bytes(first, a);
@@ -131,8 +171,16 @@ impl Ground {
     #[inline(always)]
     pub(super) fn read(&self, index: usize, len: usize, into: &mut Vec<u8>) {
         into.resize(len, 0);
-        let (first, second) = self.pieces(index, len);
-        let (a, b) = into.split_at_mut(len.min(first.len() * 8));
+        match self.piece(index, len) {
+            Some(whole) => load_bytes(whole, into),
+            None => self.read_round(index, into),
+        }
+    }
+
+    #[cold]
+    fn read_round(&self, index: usize, into: &mut [u8]) {
+        let (first, second) = self.pieces(index, into.len());
+        let (a, b) = into.split_at_mut(into.len().min(first.len() * 8));
         load_bytes(first, a);
         load_bytes(second, b);
     }

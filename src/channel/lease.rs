@@ -117,7 +117,7 @@ impl Lease {
         consumer.count_out(-1);
         f(&mut consumer, self.index, self.head);
         drop(consumer);
-        me()?.unnote_lease(ground.ends.key(&ground.ends.tail.at));
+        me()?.unnote_lease(ground.tail.at);
         Ok(())
     }
 }
@@ -139,7 +139,7 @@ impl Consumer<'_> {
     fn lease(&mut self, first: First) -> Result<Head> {
         let (ground, seat) = (self.ground, me()?);
         // For burial, which then wakes who waits for it. Without room in the ledger they find out at the end of their slice.
-        seat.note_lease(ground.ends.key(&ground.ends.tail.at));
+        seat.note_lease(ground.tail.at);
         let head = first.head.leased_to(seat.tag().bits());
         self.count_out(1);
         // Release: pairs with nothing but the lock; the store is the lease.

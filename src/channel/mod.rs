@@ -38,6 +38,7 @@ mod mark;
 mod notify;
 mod pop;
 mod push;
+mod wait;
 
 use std::sync::Arc;
 

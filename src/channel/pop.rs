@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::Channel;
-use super::ground::{Ground, WHAT, words_of};
+use super::ground::{Ground, words_of};
 use super::mark::{Head, Mark};
-use super::push::at_the_door;
-use crate::robust::{Owned, Patience, Rest, Slices, at_once, me};
-use crate::sync::{Ordering, futex, owned, spin_hint, spins};
+use super::push::enter;
+use super::wait::Waiting;
+use crate::robust::{Owned, Patience, at_once, me};
+use crate::sync::{Ordering, futex, owned};
 use crate::{Error, Result};
 
 impl Channel {
@@ -168,7 +169,7 @@ pub(super) struct First {
 /// Holds the consumers' lock.
 pub(super) struct Consumer<'g> {
     pub(super) ground: &'g Ground,
-    lock: Option<Owned>,
+    lock: Owned,
 }
 
 /// Messages that `drain` is through with; they go at once, when it ends.
@@ -189,9 +190,7 @@ impl Drop for Batch<'_, '_> {
 impl Drop for Consumer<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        if let Some(lock) = self.lock.take() {
-            self.ground.ends.floor.lock.release(lock);
-        }
+        self.ground.ends.floor.lock.release(self.lock);
     }
 }
 
@@ -212,76 +211,89 @@ impl Ground {
         patience: Patience,
         f: impl FnOnce(&mut Consumer<'_>, First) -> Result<R>,
     ) -> Result<R> {
-        let mut consumer = Consumer::enter(self, patience)?;
-        if let Some(first) = consumer.first(false) {
-            return f(&mut consumer, first);
-        }
-        drop(consumer);
-        self.next_slowly(patience, f)
-    }
-
-    #[cold]
-    fn next_slowly<R>(&self, patience: Patience, f: impl FnOnce(&mut Consumer<'_>, First) -> Result<R>) -> Result<R> {
-        let ends = &*self.ends;
-        let seat = me()?;
-        let mut slices = Slices::new();
-        let mut left = spins();
-        let (mut slept, mut closely) = (false, matches!(patience, Patience::None));
+        let mut waiting = None;
         loop {
             let mut consumer = Consumer::enter(self, patience)?;
-            let tail = ends.tail.mark();
-            if let Some(first) = consumer.first(std::mem::take(&mut closely)) {
-                if slept {
+            let closely =
+                waiting.as_mut().is_some_and(|waiting: &mut Waiting<'_>| std::mem::take(&mut waiting.closely));
+            if let Some(first) = consumer.first(closely) {
+                if waiting.is_some_and(|waiting| waiting.slept) {
                     // Who was woken cannot know whether it was the only one. Relaxed: the flag publishes nothing.
-                    ends.tail.at.fetch_or(1, Ordering::Relaxed);
+                    self.ends.tail.at.fetch_or(1, Ordering::Relaxed);
                 }
                 return f(&mut consumer, first);
             }
-            // What is leased may come back.
-            if tail.closed() && consumer.alone() {
-                return Err(Error::Closed);
-            }
-            if matches!(patience, Patience::None) {
-                if self.waited_for() && !consumer.arm(tail) {
-                    continue;
-                }
-                return Err(Error::Timeout { after: Duration::ZERO });
-            }
-            if left == 0 {
-                // Under the lock: who gives a lease back does so under it, and sees the flag.
-                let Some(flagged) = ends.tail.flag(tail, Mark::with_sleepers) else { continue };
-                drop(consumer);
-                patience.check()?;
-                seat.lie_down(self.ends.key(&ends.tail.at), 0);
-                slept = true;
-                closely = slices.rest(&ends.tail.at, flagged.0, patience) == Rest::SliceOver;
-                seat.get_up();
-            } else {
-                drop(consumer);
-                while left > 0 && ends.tail.mark().is_at(tail) {
-                    left -= 1;
-                    spin_hint();
-                }
-            }
+            let waiting = waiting.get_or_insert_with(|| Waiting::new(&self.in_vain[0]));
+            self.wait_for_message(consumer, waiting, patience)?;
         }
+    }
+
+    #[cold]
+    fn tell_of_room(&self, old: Mark, messages: usize) {
+        if old.asleep() {
+            futex::wake(&self.ends.floor.at, u32::try_from(messages).unwrap_or(u32::MAX));
+        }
+        if old.armed() {
+            self.emptied.signal();
+        }
+    }
+
+    /// Waits for a push, having found nothing.
+    #[cold]
+    fn wait_for_message(
+        &self,
+        mut consumer: Consumer<'_>,
+        waiting: &mut Waiting<'_>,
+        patience: Patience,
+    ) -> Result<()> {
+        let ends = &*self.ends;
+        // Where the tail was when the consumer looked: a look that finds nothing has just read it.
+        let tail = Mark(owned(&ends.floor.seen));
+        // What is leased may come back.
+        if tail.closed() && consumer.alone() {
+            return Err(Error::Closed);
+        }
+        if matches!(patience, Patience::None) {
+            // Who only tries has no slice after which it would look closely at those who have leased something, so it does now.
+            if !consumer.alone() && !std::mem::replace(&mut waiting.looked, true) {
+                waiting.closely = true;
+                return Ok(());
+            }
+            if self.waited_for() && !consumer.arm(tail) {
+                return Ok(());
+            }
+            return Err(Error::Timeout { after: Duration::ZERO });
+        }
+        if waiting.looks() {
+            drop(consumer);
+            waiting.look(&ends.tail, tail);
+            return Ok(());
+        }
+        // Under the lock: who gives a lease back does so under it, and sees the flag.
+        let Some(flagged) = ends.tail.flag(tail, Mark::with_sleepers) else { return Ok(()) };
+        drop(consumer);
+        patience.check()?;
+        let seat = me()?;
+        seat.lie_down(self.tail.at, 0);
+        waiting.sleep(&ends.tail, flagged, patience);
+        seat.get_up();
+        Ok(())
     }
 }
 
 impl<'g> Consumer<'g> {
     #[inline(always)]
     pub(super) fn enter(ground: &'g Ground, patience: Patience) -> Result<Consumer<'g>> {
-        let lock = &ground.ends.floor.lock;
-        let owned = lock.acquire(ground.ends.key(lock.cell()), WHAT, at_the_door(patience))?;
-        let recovered = owned.recovered();
-        let mut consumer = Consumer { ground, lock: Some(owned) };
-        if recovered {
+        let owned = enter(&ground.ends.floor, ground.floor, patience)?;
+        let mut consumer = Consumer { ground, lock: owned };
+        if owned.recovered() {
             consumer.repair();
         }
         Ok(consumer)
     }
 
     fn is_mine(&self) -> bool {
-        self.lock.as_ref().is_some_and(Owned::is_mine)
+        self.lock.is_mine()
     }
 
     /// Whether nothing is leased, nor anything done with lies behind what is: then the floor alone says what is there.
@@ -356,11 +368,8 @@ impl<'g> Consumer<'g> {
     fn move_floor(&mut self, words: usize, messages: usize) {
         let (ground, floor) = (self.ground, &self.ground.ends.floor);
         let old = floor.moved(floor.mark(), words, messages, ground.words());
-        if old.asleep() {
-            futex::wake(&floor.at, u32::try_from(messages).unwrap_or(u32::MAX));
-        }
-        if old.armed() {
-            ground.emptied.signal();
+        if old.waited_for() {
+            ground.tell_of_room(old, messages);
         }
     }
 

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::Channel;
-use super::ground::{Ground, WHAT, words_of};
+use super::ground::{End, Ground, Names, WHAT, words_of};
 use super::mark::Mark;
-use crate::robust::{Owned, Patience, Slices, me};
-use crate::sync::{Ordering, futex, owned, spin_hint, spins};
+use super::wait::Waiting;
+use crate::robust::{Owned, Patience, me};
+use crate::sync::{Ordering, futex, owned};
 use crate::{Error, Result};
 
 impl Channel {
@@ -135,32 +136,40 @@ impl Channel {
 /// A moment that a call which waits for nothing allows another to leave the lock.
 pub(super) const DOOR: Duration = Duration::from_millis(20);
 
-pub(super) fn at_the_door(patience: Patience) -> Patience {
-    if matches!(patience, Patience::None) { Patience::lasting(DOOR) } else { patience }
+/// Takes one end's lock.
+#[inline(always)]
+pub(super) fn enter(end: &End, names: Names, patience: Patience) -> Result<Owned> {
+    match end.lock.acquire_at_once(names.lock) {
+        Some(owned) => Ok(owned),
+        None => knock(end, names, patience),
+    }
+}
+
+#[cold]
+fn knock(end: &End, names: Names, patience: Patience) -> Result<Owned> {
+    let patience = if matches!(patience, Patience::None) { Patience::lasting(DOOR) } else { patience };
+    end.lock.acquire(names.lock, WHAT, patience)
 }
 
 /// Holds the producers' lock.
 struct Producer<'g> {
     ground: &'g Ground,
-    lock: Option<Owned>,
+    lock: Owned,
 }
 
 impl<'g> Producer<'g> {
     #[inline(always)]
     fn enter(ground: &'g Ground, patience: Patience) -> Result<Producer<'g>> {
-        let lock = &ground.ends.tail.lock;
         // A dead owner's lock needs no repair: what it wrote beyond the tail is nobody's.
-        let owned = lock.acquire(ground.ends.key(lock.cell()), WHAT, at_the_door(patience))?;
-        Ok(Producer { ground, lock: Some(owned) })
+        let owned = enter(&ground.ends.tail, ground.tail, patience)?;
+        Ok(Producer { ground, lock: owned })
     }
 }
 
 impl Drop for Producer<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        if let Some(lock) = self.lock.take() {
-            self.ground.ends.tail.lock.release(lock);
-        }
+        self.ground.ends.tail.lock.release(self.lock);
     }
 }
 
@@ -178,44 +187,45 @@ impl Ground {
     /// Puts `messages` messages of together `words` words, which the ring can hold, at the end.
     #[inline]
     fn put(&self, words: usize, messages: usize, patience: Patience, write: impl Fn(usize)) -> Result<()> {
-        if let Some(done) = self.put_at_once(words, messages, patience, &write, false)? {
-            return done;
+        let (ends, ring) = (&*self.ends, self.words());
+        let mut waiting = None;
+        loop {
+            let producer = Producer::enter(self, patience)?;
+            let tail = ends.tail.mark();
+            if tail.closed() {
+                return Err(Error::Closed);
+            }
+            let mut floor = Mark(owned(&ends.tail.seen));
+            if floor.words_to(tail, ring) + words > ring {
+                floor = ends.floor.mark();
+                // Relaxed: under the lock.
+                ends.tail.seen.store(floor.0, Ordering::Relaxed);
+            }
+            if floor.words_to(tail, ring) + words <= ring {
+                write(tail.index());
+                let old = ends.tail.moved(tail, words, messages, ring);
+                drop(producer);
+                self.announce(old, messages, waiting.is_some_and(|waiting: Waiting<'_>| waiting.slept));
+                return Ok(());
+            }
+            drop(producer);
+            let waiting = waiting.get_or_insert_with(|| Waiting::new(&self.in_vain[1]));
+            self.wait_for_room(floor, waiting, patience)?;
         }
-        self.put_slowly(words, messages, patience, write)
     }
 
-    /// One attempt; None: there is no room. `slept`: others may be asleep still.
+    /// Tells of what was pushed, if somebody waits for it. `slept`: others may be asleep still, until there is room.
     #[inline(always)]
-    #[allow(clippy::option_option)]
-    fn put_at_once(
-        &self,
-        words: usize,
-        messages: usize,
-        patience: Patience,
-        write: &impl Fn(usize),
-        slept: bool,
-    ) -> Result<Option<Result<()>>> {
-        let ends = &*self.ends;
-        let producer = Producer::enter(self, patience)?;
-        let tail = ends.tail.mark();
-        if tail.closed() {
-            return Ok(Some(Err(Error::Closed)));
+    fn announce(&self, old: Mark, messages: usize, slept: bool) {
+        if old.waited_for() || slept || self.waited_for() {
+            self.wake_for(old, messages, slept);
         }
-        let ring = self.words();
-        let mut floor = Mark(owned(&ends.tail.seen));
-        if floor.words_to(tail, ring) + words > ring {
-            floor = ends.floor.mark();
-            // Relaxed: under the lock.
-            ends.tail.seen.store(floor.0, Ordering::Relaxed);
-            if floor.words_to(tail, ring) + words > ring {
-                return Ok(None);
-            }
-        }
-        write(tail.index());
-        let old = ends.tail.moved(tail, words, messages, ring);
-        drop(producer);
+    }
+
+    #[cold]
+    fn wake_for(&self, old: Mark, messages: usize, slept: bool) {
         if old.asleep() {
-            futex::wake(&ends.tail.at, u32::try_from(messages).unwrap_or(u32::MAX));
+            futex::wake(&self.ends.tail.at, u32::try_from(messages).unwrap_or(u32::MAX));
         }
         if old.armed() {
             self.filled.signal();
@@ -224,45 +234,35 @@ impl Ground {
         }
         if slept {
             // Who was woken cannot know whether it was the only one. Relaxed: the flag publishes nothing.
-            ends.floor.at.fetch_or(1, Ordering::Relaxed);
+            self.ends.floor.at.fetch_or(1, Ordering::Relaxed);
         }
-        Ok(Some(Ok(())))
     }
 
+    /// Waits until the floor, where it was when there was no room, has moved.
     #[cold]
-    fn put_slowly(&self, words: usize, messages: usize, patience: Patience, write: impl Fn(usize)) -> Result<()> {
-        let ends = &*self.ends;
-        let seat = me()?;
-        let mut slices = Slices::new();
-        let mut left = spins();
-        let mut slept = false;
-        loop {
-            let floor = ends.floor.mark();
-            if let Some(done) = self.put_at_once(words, messages, patience, &write, slept)? {
-                return done;
+    fn wait_for_room(&self, floor: Mark, waiting: &mut Waiting<'_>, patience: Patience) -> Result<()> {
+        let (ends, seat) = (&*self.ends, me()?);
+        if matches!(patience, Patience::None) {
+            // The word was read before the look, so whoever makes room after it meets the flag.
+            if self.waited_for() && ends.floor.flag(floor, Mark::with_eventfd).is_none() {
+                return Ok(());
             }
-            if matches!(patience, Patience::None) {
-                // The word was read before the look, so whoever makes room after it meets the flag.
-                if self.waited_for() && ends.floor.flag(floor, Mark::with_eventfd).is_none() {
-                    continue;
-                }
-                return Err(Error::Full { capacity: self.bytes });
-            }
-            if ends.floor.lock.load().owner() == Some(seat.tag()) {
-                // Inside a closure of `pop_with` or `drain`: nobody makes room before it returns.
-                return Err(Error::WouldDeadlock { what: WHAT });
-            }
-            while left > 0 && ends.floor.mark().is_at(floor) {
-                left -= 1;
-                spin_hint();
-            }
-            let Some(flagged) = ends.floor.flag(floor, Mark::with_sleepers) else { continue };
-            patience.check()?;
-            seat.lie_down(self.ends.key(&ends.floor.at), 0);
-            slept = true;
-            let _ = slices.rest(&ends.floor.at, flagged.0, patience);
-            seat.get_up();
+            return Err(Error::Full { capacity: self.bytes });
         }
+        if ends.floor.lock.load().owner() == Some(seat.tag()) {
+            // Inside a closure of `pop_with` or `drain`: nobody makes room before it returns.
+            return Err(Error::WouldDeadlock { what: WHAT });
+        }
+        if waiting.looks() {
+            waiting.look(&ends.floor, floor);
+            return Ok(());
+        }
+        let Some(flagged) = ends.floor.flag(floor, Mark::with_sleepers) else { return Ok(()) };
+        patience.check()?;
+        seat.lie_down(self.floor.at, 0);
+        waiting.sleep(&ends.floor, flagged, patience);
+        seat.get_up();
+        Ok(())
     }
 
     /// Whether anybody has ever asked for the eventfds.
