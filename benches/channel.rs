@@ -73,6 +73,17 @@ fn alone(suite: &mut Suite) {
     });
     suite.pair(ours(), peer, Bar::Shown);
 
+    let (session, message) = (ring(), RefCell::new(Vec::new()));
+    let session = Work::alone("sessions' push, pop_into, 1 process", move |n| {
+        let (mut push, mut pop, mut message) = (session.push_session(), session.pop_session(), message.borrow_mut());
+        for _ in 0..n {
+            push.push(black_box(&MESSAGE)).expect("room");
+            pop.pop_into(&mut message).expect("a message");
+            black_box(&message);
+        }
+    });
+    suite.pair(session, ours(), Bar::Shown);
+
     let (ring, batch) = (ring(), [MESSAGE; BATCH]);
     let batched = Work::alone("push_many, drain 32, 1 process", move |n| {
         for _ in 0..n {
@@ -86,8 +97,9 @@ fn alone(suite: &mut Suite) {
 
 /// One producer, one consumer.
 fn across(suite: &mut Suite) {
-    suite.pair(single(), rtrb_threads(), Bar::Time(50.0)); // bars.md: 20 M/s
-    suite.pair(single(), rtrb_threads(), Bar::Shown); // and, for the stretch, the ratio
+    suite.pair(sessions(), rtrb_threads(), Bar::Time(50.0)); // bars.md: 20 M/s; and, for the stretch, the ratio
+    suite.pair(sessions(), single(), Bar::Shown);
+    suite.pair(single(), rtrb_threads(), Bar::Time(50.0));
     suite.pair(single(), crossbeam_threads(), Bar::Shown);
     suite.pair(single(), socketpair(), Bar::Shown);
     suite.pair(single(), pipe(), Bar::Shown);
@@ -126,17 +138,30 @@ fn single() -> Work {
     })
 }
 
+fn sessions() -> Work {
+    let ring = ring();
+    Work::together("sessions' push, pop_into, 2 processes", 2, move |hand, n| {
+        if hand == 0 {
+            let mut session = ring.push_session();
+            return (0..n).for_each(|_| session.push(black_box(&MESSAGE)).expect("room"));
+        }
+        let (mut session, mut message) = (ring.pop_session(), Vec::new());
+        for _ in 0..n {
+            session.pop_into(&mut message).expect("a message");
+            black_box(&message);
+        }
+    })
+}
+
 fn rtrb_threads() -> Work {
     let (producer, mut consumer) = rtrb::RingBuffer::new(ROOM);
     let helper = Helper::new(move || {
-        let mut copy = MESSAGE;
-        loop {
-            if let Ok(message) = consumer.pop() {
-                copy = message;
-                break;
+        let copy = loop {
+            match consumer.pop() {
+                Ok(message) => break message,
+                Err(_) => spin_loop(),
             }
-            spin_loop();
-        }
+        };
         black_box(&copy);
     });
     let producer = RefCell::new(producer);
@@ -209,9 +234,29 @@ fn there_and_back(name: &'static str) -> Work {
     })
 }
 
+/// The same by sessions.
+fn sessions_there_and_back(name: &'static str) -> Work {
+    let rings = [ring(), ring()];
+    Work::together(name, 2, move |hand, n| {
+        let (mut pop, mut push) = (rings[hand].pop_session(), rings[1 - hand].push_session());
+        let mut message = Vec::new();
+        for _ in 0..n {
+            if hand == 0 {
+                push.push(black_box(&MESSAGE)).expect("room");
+            }
+            pop.pop_into(&mut message).expect("a message");
+            if hand == 1 {
+                push.push(black_box(&message)).expect("room");
+            }
+        }
+    })
+}
+
 /// How long until the other has it. On one core each can only go on when the other sleeps, so that every message wakes; on two both spin.
 fn waking(suite: &mut Suite) {
     let sleeping = there_and_back("there and back, sleeping").on_one_core();
     suite.pair(sleeping, floors::futex_ping_pong().on_one_core(), Bar::Cost(1.15)); // bars.md
+    let sessions = sessions_there_and_back("there and back, sessions, spinning");
+    suite.pair(sessions, floors::line_ping_pong(), Bar::Cost(2.0)); // bars.md
     suite.pair(there_and_back("there and back, spinning"), floors::line_ping_pong(), Bar::Cost(2.0)); // bars.md
 }

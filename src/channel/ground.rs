@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::mark::{Head, Mark};
+use super::pace::{BREATH, Pace};
 use crate::robust::RobustLock;
 use crate::shm::{Key, Kind, Pad, Place, Region, Row, load_bytes, shared, store_bytes, words_for};
-use crate::sync::{AtomicU64, EventFd, Ordering};
+use crate::sync::{AtomicU64, EventFd, MODELLED, Ordering, owned, prefetch, prefetch_to_write, spin_hint};
 use crate::{Error, Result};
 
 shared! {
@@ -18,7 +19,9 @@ shared! {
         pub(super) ahead: AtomicU64,
         /// At the consumers' end: messages that are leased.
         pub(super) out: AtomicU64,
-        pad: Pad<4>,
+        /// What the holder has learned of its pace and the other's ([`Pace`]); a hint.
+        pace: AtomicU64,
+        pad: Pad<3>,
         /// Where this end is: [`Mark`].
         pub(super) at: AtomicU64,
         /// Messages that have passed this end; `flip` of `at` says which one counts.
@@ -70,6 +73,11 @@ pub(super) struct Names {
     pub(super) lock: Key,
     pub(super) at: Key,
 }
+
+/// Words of a cache line.
+const LINE: usize = 8;
+/// How many words ahead lies what is fetched for later: beyond this message and into the next, if they are short.
+const AHEAD: usize = 16;
 
 pub(super) const WHAT: &str = "channel";
 
@@ -148,6 +156,19 @@ impl Ground {
         self.ring.get(index + 1..index + words_of(len))
     }
 
+    /// Fetches what the next messages will lie in, to `write` them or to read them, where so many words are known to be `free` or there. The locks and
+    /// marks that lie between keep the processor from looking ahead by itself.
+    #[inline(always)]
+    pub(super) fn fetch_ahead(&self, index: usize, free: usize, write: bool) {
+        for ahead in [AHEAD, AHEAD + LINE] {
+            if free > ahead + LINE
+                && let Some(word) = self.ring.get(index + ahead)
+            {
+                if write { prefetch_to_write(word) } else { prefetch(word) }
+            }
+        }
+    }
+
     /// Writes a message; nobody sees it before the tail has moved over it.
     #[inline(always)]
     pub(super) fn write(&self, index: usize, message: &[u8]) {
@@ -187,6 +208,23 @@ impl Ground {
 }
 
 impl End {
+    /// Looks where the `other` end is, for the holder of this one's lock, which has used up what it knew of it. `gain`: how many messages further it
+    /// can go now.
+    #[inline(always)]
+    pub(super) fn look_at(&self, other: &End, gain: impl Fn(Mark) -> usize) -> Mark {
+        let pace = Pace(owned(&self.pace));
+        if pace.pauses() {
+            (0..BREATH).for_each(|_| spin_hint());
+        }
+        let seen = other.mark();
+        // Relaxed, both: under the lock.
+        self.seen.store(seen.0, Ordering::Relaxed);
+        if !MODELLED {
+            self.pace.store(pace.after(gain(seen)).0, Ordering::Relaxed);
+        }
+        seen
+    }
+
     #[inline(always)]
     pub(super) fn mark(&self) -> Mark {
         // Acquire: pairs with the AcqRel of `moved`; what was written before this end moved there is seen, and what was read has been read.
@@ -198,7 +236,7 @@ impl End {
     #[inline(always)]
     pub(super) fn moved(&self, from: Mark, words: usize, messages: usize, ring: usize) -> Mark {
         let next = from.advanced(words, messages, ring);
-        let total = crate::sync::owned(&self.totals[from.half()]) + messages as u64;
+        let total = owned(&self.totals[from.half()]) + messages as u64;
         // Relaxed: published by the swap.
         self.totals[next.half()].store(total, Ordering::Relaxed);
         // AcqRel: Release pairs with the Acquire in `mark`. A swap, not a store: it brings along the flags that others may have set until
@@ -217,6 +255,6 @@ impl End {
 
     /// Messages that have passed this end. The caller holds its lock.
     pub(super) fn total(&self) -> u64 {
-        crate::sync::owned(&self.totals[self.mark().half()])
+        owned(&self.totals[self.mark().half()])
     }
 }

@@ -218,13 +218,12 @@ impl Ground {
                 waiting.as_mut().is_some_and(|waiting: &mut Waiting<'_>| std::mem::take(&mut waiting.closely));
             if let Some(first) = consumer.first(closely) {
                 if waiting.is_some_and(|waiting| waiting.slept) {
-                    // Who was woken cannot know whether it was the only one. Relaxed: the flag publishes nothing.
-                    self.ends.tail.at.fetch_or(1, Ordering::Relaxed);
+                    self.wake_another();
                 }
                 return f(&mut consumer, first);
             }
             let waiting = waiting.get_or_insert_with(|| Waiting::new(&self.in_vain[0]));
-            self.wait_for_message(consumer, waiting, patience)?;
+            self.wait_for_message(&mut Some(consumer), false, waiting, patience)?;
         }
     }
 
@@ -238,15 +237,17 @@ impl Ground {
         }
     }
 
-    /// Waits for a push, having found nothing.
+    /// Waits for a push, having found nothing under the lock, which is let go; `keep`: not while only looking.
     #[cold]
-    fn wait_for_message(
+    pub(super) fn wait_for_message(
         &self,
-        mut consumer: Consumer<'_>,
+        held: &mut Option<Consumer<'_>>,
+        keep: bool,
         waiting: &mut Waiting<'_>,
         patience: Patience,
     ) -> Result<()> {
         let ends = &*self.ends;
+        let Some(consumer) = held else { return Ok(()) };
         // Where the tail was when the consumer looked: a look that finds nothing has just read it.
         let tail = Mark(owned(&ends.floor.seen));
         // What is leased may come back.
@@ -265,19 +266,28 @@ impl Ground {
             return Err(Error::Timeout { after: Duration::ZERO });
         }
         if waiting.looks() {
-            drop(consumer);
+            if !keep {
+                *held = None;
+            }
             waiting.look(&ends.tail, tail);
             return Ok(());
         }
         // Under the lock: who gives a lease back does so under it, and sees the flag.
         let Some(flagged) = ends.tail.flag(tail, Mark::with_sleepers) else { return Ok(()) };
-        drop(consumer);
+        *held = None;
         patience.check()?;
         let seat = me()?;
         seat.lie_down(self.tail.at, 0);
         waiting.sleep(&ends.tail, flagged, patience);
         seat.get_up();
         Ok(())
+    }
+
+    /// Sets the flag of the sleepers once more for one who was woken and found something: it cannot know whether it was the only one.
+    #[cold]
+    pub(super) fn wake_another(&self) {
+        // Relaxed: the flag publishes nothing.
+        self.ends.tail.at.fetch_or(1, Ordering::Relaxed);
     }
 }
 
@@ -292,7 +302,8 @@ impl<'g> Consumer<'g> {
         Ok(consumer)
     }
 
-    fn is_mine(&self) -> bool {
+    #[inline(always)]
+    pub(super) fn is_mine(&self) -> bool {
         self.lock.is_mine()
     }
 
@@ -319,14 +330,13 @@ impl<'g> Consumer<'g> {
         let (mark, ring) = (floor.mark(), ground.words());
         let mut tail = Mark(owned(&floor.seen));
         if mark.words_to(tail, ring) <= ahead {
-            tail = ground.ends.tail.mark();
-            // Relaxed: under the lock.
-            floor.seen.store(tail.0, Ordering::Relaxed);
+            tail = floor.look_at(&ground.ends.tail, |tail| mark.messages_to(tail));
             if mark.words_to(tail, ring) <= ahead {
                 return None;
             }
         }
         let index = ground.wrapped(mark.index() + ahead);
+        ground.fetch_ahead(index, mark.words_to(tail, ring) - ahead, false);
         // Relaxed: written before the tail moved on, or under the lock.
         let head = Head(ground.head(index).load(Ordering::Relaxed));
         Some(First { index, head })

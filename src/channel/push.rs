@@ -151,18 +151,53 @@ fn knock(end: &End, names: Names, patience: Patience) -> Result<Owned> {
     end.lock.acquire(names.lock, WHAT, patience)
 }
 
+/// What became of an attempt to push.
+pub(super) enum Offer {
+    /// It is there; the tail as it was before, with the flags of those who wait.
+    Taken(Mark),
+    /// There is no room; the floor as it was then.
+    Full(Mark),
+    Closed,
+}
+
 /// Holds the producers' lock.
-struct Producer<'g> {
+pub(super) struct Producer<'g> {
     ground: &'g Ground,
     lock: Owned,
 }
 
 impl<'g> Producer<'g> {
     #[inline(always)]
-    fn enter(ground: &'g Ground, patience: Patience) -> Result<Producer<'g>> {
+    pub(super) fn enter(ground: &'g Ground, patience: Patience) -> Result<Producer<'g>> {
         // A dead owner's lock needs no repair: what it wrote beyond the tail is nobody's.
         let owned = enter(&ground.ends.tail, ground.tail, patience)?;
         Ok(Producer { ground, lock: owned })
+    }
+
+    /// Puts `messages` messages of together `words` words at the end, if there is room.
+    #[inline(always)]
+    pub(super) fn offer(&self, words: usize, messages: usize, write: &impl Fn(usize)) -> Offer {
+        let (ground, ends, ring) = (self.ground, &*self.ground.ends, self.ground.words());
+        let tail = ends.tail.mark();
+        if tail.closed() {
+            return Offer::Closed;
+        }
+        let mut floor = Mark(owned(&ends.tail.seen));
+        if floor.words_to(tail, ring) + words > ring {
+            floor = ends.tail.look_at(&ends.floor, |floor| (ring - floor.words_to(tail, ring)) / words);
+            if floor.words_to(tail, ring) + words > ring {
+                return Offer::Full(floor);
+            }
+        }
+        ground.fetch_ahead(tail.index(), ring - floor.words_to(tail, ring), true);
+        write(tail.index());
+        Offer::Taken(ends.tail.moved(tail, words, messages, ring))
+    }
+
+    /// Whether the lock is still this thread's, and not its parent's, from before a fork.
+    #[inline(always)]
+    pub(super) fn is_mine(&self) -> bool {
+        self.lock.is_mine()
     }
 }
 
@@ -174,7 +209,8 @@ impl Drop for Producer<'_> {
 }
 
 impl Ground {
-    fn fits(&self, len: usize) -> Result<()> {
+    #[inline(always)]
+    pub(super) fn fits(&self, len: usize) -> Result<()> {
         if len > self.max_message { Err(Error::TooLong { len, max: self.max_message }) } else { Ok(()) }
     }
 
@@ -187,36 +223,28 @@ impl Ground {
     /// Puts `messages` messages of together `words` words, which the ring can hold, at the end.
     #[inline]
     fn put(&self, words: usize, messages: usize, patience: Patience, write: impl Fn(usize)) -> Result<()> {
-        let (ends, ring) = (&*self.ends, self.words());
         let mut waiting = None;
         loop {
             let producer = Producer::enter(self, patience)?;
-            let tail = ends.tail.mark();
-            if tail.closed() {
-                return Err(Error::Closed);
-            }
-            let mut floor = Mark(owned(&ends.tail.seen));
-            if floor.words_to(tail, ring) + words > ring {
-                floor = ends.floor.mark();
-                // Relaxed: under the lock.
-                ends.tail.seen.store(floor.0, Ordering::Relaxed);
-            }
-            if floor.words_to(tail, ring) + words <= ring {
-                write(tail.index());
-                let old = ends.tail.moved(tail, words, messages, ring);
-                drop(producer);
-                self.announce(old, messages, waiting.is_some_and(|waiting: Waiting<'_>| waiting.slept));
-                return Ok(());
-            }
+            let offered = producer.offer(words, messages, &write);
             drop(producer);
-            let waiting = waiting.get_or_insert_with(|| Waiting::new(&self.in_vain[1]));
-            self.wait_for_room(floor, waiting, patience)?;
+            match offered {
+                Offer::Taken(old) => {
+                    self.announce(old, messages, waiting.is_some_and(|waiting: Waiting<'_>| waiting.slept));
+                    return Ok(());
+                }
+                Offer::Full(floor) => {
+                    let waiting = waiting.get_or_insert_with(|| Waiting::new(&self.in_vain[1]));
+                    self.wait_for_room(floor, waiting, patience)?;
+                }
+                Offer::Closed => return Err(Error::Closed),
+            }
         }
     }
 
     /// Tells of what was pushed, if somebody waits for it. `slept`: others may be asleep still, until there is room.
     #[inline(always)]
-    fn announce(&self, old: Mark, messages: usize, slept: bool) {
+    pub(super) fn announce(&self, old: Mark, messages: usize, slept: bool) {
         if old.waited_for() || slept || self.waited_for() {
             self.wake_for(old, messages, slept);
         }
@@ -240,7 +268,7 @@ impl Ground {
 
     /// Waits until the floor, where it was when there was no room, has moved.
     #[cold]
-    fn wait_for_room(&self, floor: Mark, waiting: &mut Waiting<'_>, patience: Patience) -> Result<()> {
+    pub(super) fn wait_for_room(&self, floor: Mark, waiting: &mut Waiting<'_>, patience: Patience) -> Result<()> {
         let (ends, seat) = (&*self.ends, me()?);
         if matches!(patience, Patience::None) {
             // The word was read before the look, so whoever makes room after it meets the flag.

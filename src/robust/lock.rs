@@ -50,6 +50,7 @@ impl Owned {
     }
 
     /// Whether the calling thread is the owner; false in a process that only inherited the receipt by a fork.
+    #[inline(always)]
     pub(crate) fn is_mine(&self) -> bool {
         self.seat().is_some()
     }
@@ -70,6 +71,13 @@ impl RobustLock {
     pub(crate) fn word(&self) -> u64 {
         // Relaxed: only compared.
         self.word.load(Ordering::Relaxed)
+    }
+
+    /// Whether somebody sleeps until it is free, or did; for its owner, who may then give way.
+    #[inline(always)]
+    pub(crate) fn is_wanted(&self) -> bool {
+        // Relaxed: a courtesy; the release tells for certain.
+        LockWord(self.word.load(Ordering::Relaxed)).contended()
     }
 
     /// The cell that names the lock.

@@ -40,7 +40,7 @@ pub use crate::sys::identity::pretend_dead;
 pub(crate) use crate::sys::eventfd::{EventFd, wait_readable};
 pub(crate) use crate::sys::futex::Nap;
 pub(crate) use crate::sys::identity::{Look, Who};
-pub(crate) use crate::sys::prefetch::prefetch;
+pub(crate) use crate::sys::prefetch::{prefetch, prefetch_to_write};
 #[cfg(feature = "tokio")]
 pub(crate) use crate::sys::ready;
 
