@@ -23,7 +23,7 @@ const LIMITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.
 /// A name, and what makes the structure and gives the operation on it.
 type Operation = (&'static str, fn() -> Box<dyn Fn()>);
 
-const OPERATIONS: [Operation; 17] = [
+const OPERATIONS: [Operation; 18] = [
     ("Atomic::add", || {
         let hits = Atomic::new(0).expect("an atomic");
         Box::new(move || counted(|| _ = black_box(hits.add(1))))
@@ -93,23 +93,16 @@ const OPERATIONS: [Operation; 17] = [
             });
         })
     }),
-    ("Channel::push, pop_into, 64 bytes", || {
-        let (channel, message) = (Channel::new(1 << 16).expect("a channel"), std::cell::RefCell::new(Vec::new()));
+    ("Channel::push, pop_into, 64 bytes", || there_and_out(MOTTO.as_bytes())),
+    ("Channel::push, pop_into, 8 bytes", || there_and_out(b"8 bytes.")),
+    ("PushSession::push, PopSession::pop_into", || {
+        let channel = Channel::new(1 << 16).expect("a channel");
         Box::new(move || {
-            let message = &mut *message.borrow_mut();
-            counted_with(message, |message| {
-                channel.push(black_box(MOTTO.as_bytes())).expect("room");
-                channel.pop_into(message).expect("a message");
-            });
-        })
-    }),
-    ("Channel::push, pop_into, 8 bytes", || {
-        let (channel, message) = (Channel::new(1 << 16).expect("a channel"), std::cell::RefCell::new(Vec::new()));
-        Box::new(move || {
-            let message = &mut *message.borrow_mut();
-            counted_with(message, |message| {
-                channel.push(black_box(b"8 bytes.")).expect("room");
-                channel.pop_into(message).expect("a message");
+            let (mut push, mut pop) = (channel.push_session(), channel.pop_session());
+            let mut message = Vec::with_capacity(MOTTO.len());
+            counted_mut(|| {
+                push.push(black_box(MOTTO.as_bytes())).expect("room");
+                pop.pop_into(&mut message).expect("a message");
             });
         })
     }),
@@ -153,12 +146,24 @@ fn counted(operation: impl Fn()) {
     }
 }
 
-/// The same for an operation that fills what it is given.
+/// The same for an operation that keeps something.
 #[inline(never)]
-fn counted_with<T>(filled: &mut T, operation: impl Fn(&mut T)) {
+fn counted_mut(mut operation: impl FnMut()) {
     for _ in 0..black_box(TIMES) {
-        operation(filled);
+        operation();
     }
+}
+
+/// A message pushed and popped.
+fn there_and_out(message: &'static [u8]) -> Box<dyn Fn()> {
+    let channel = Channel::new(1 << 16).expect("a channel");
+    Box::new(move || {
+        let mut popped = Vec::with_capacity(message.len());
+        counted_mut(|| {
+            channel.push(black_box(message)).expect("room");
+            channel.pop_into(&mut popped).expect("a message");
+        });
+    })
 }
 
 fn main() -> ExitCode {

@@ -8,7 +8,7 @@ use crate::sync::{AtomicU64, Ordering, spin_hint, spins};
 /// So many waits in a row that looking did not end, and this process sleeps at once the next times …
 const ENOUGH: u64 = 8;
 /// … but for one in so many, which finds out whether that still holds.
-const AGAIN: u64 = 64;
+const AGAIN: u64 = 256;
 
 /// What a wait knows of itself.
 pub(super) struct Waiting<'g> {
