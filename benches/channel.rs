@@ -27,8 +27,6 @@ const BATCH: usize = 32;
 
 fn main() -> ExitCode {
     let mut suite = Suite::new("channel");
-    // Looked up here, where nobody is pinned yet: a worker on one core would take it for the only one.
-    let _ = ring().pop_timeout(std::time::Duration::from_micros(1));
     alone(&mut suite);
     suite.sample_for(4_000_000);
     across(&mut suite);

@@ -212,16 +212,24 @@ impl End {
     /// can go now.
     #[inline(always)]
     pub(super) fn look_at(&self, other: &End, gain: impl Fn(Mark) -> usize) -> Mark {
+        if MODELLED {
+            return self.seen_of(other);
+        }
         let pace = Pace(owned(&self.pace));
         if pace.pauses() {
             (0..BREATH).for_each(|_| spin_hint());
         }
+        let seen = self.seen_of(other);
+        // Relaxed: under the lock.
+        self.pace.store(pace.after(gain(seen)).0, Ordering::Relaxed);
+        seen
+    }
+
+    #[inline(always)]
+    fn seen_of(&self, other: &End) -> Mark {
         let seen = other.mark();
-        // Relaxed, both: under the lock.
+        // Relaxed: under the lock.
         self.seen.store(seen.0, Ordering::Relaxed);
-        if !MODELLED {
-            self.pace.store(pace.after(gain(seen)).0, Ordering::Relaxed);
-        }
         seen
     }
 

@@ -68,6 +68,17 @@ impl Channel {
 
     /// The messages that came back from as many leases as [`max_attempts`](crate::ChannelBuilder::max_attempts) allows; None where nothing was
     /// said of attempts. When it has no room left, its oldest go.
+    ///
+    /// # Examples
+    /// ```
+    /// let tasks = commons::Channel::builder().capacity(4096).max_attempts(2).build()?;
+    /// tasks.push(b"impossible")?;
+    /// drop(tasks.pop_lease()?);
+    /// drop(tasks.pop_lease()?);
+    /// assert!(tasks.try_pop_lease()?.is_none());
+    /// assert_eq!(tasks.dead_letters().unwrap().pop()?, b"impossible");
+    /// # Ok::<(), commons::Error>(())
+    /// ```
     pub fn dead_letters(&self) -> Option<&Channel> {
         self.ground.dead_letters.as_ref()
     }

@@ -37,7 +37,7 @@ impl Channel {
     /// An eventfd that becomes readable when there is something to pop, for epoll, poll and tokio.
     ///
     /// Wait for it only after a `try_pop` (or `drain`, `try_pop_lease`) that found nothing: that is what arms it, and makes it unreadable; nobody
-    /// has to read from it. Several processes may wait for the same channel; all are told. A push makes a system call only if somebody waits.
+    /// has to read from it. Ask for it once: asking makes it readable, so that who asks looks first. Several processes may wait for the same channel; all are told. A push makes a system call only if somebody waits.
     ///
     /// # Examples
     /// ```
@@ -54,7 +54,19 @@ impl Channel {
         Notifier { eventfd: &self.ground.filled }
     }
 
-    /// An eventfd that becomes readable when there is room again after a `try_push` found none.
+    /// An eventfd that becomes readable when there is room again after a `try_push` found none, which is what arms it.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::os::fd::AsFd;
+    /// let channel = commons::Channel::builder().capacity(16).max_message(8).build()?;
+    /// let room = channel.room_notifier();
+    /// channel.push(b"it fits.")?;
+    /// assert!(channel.try_push(b"more").is_err()); // armed
+    /// channel.pop()?;
+    /// let _readable_now = room.as_fd();
+    /// # Ok::<(), commons::Error>(())
+    /// ```
     pub fn room_notifier(&self) -> Notifier<'_> {
         self.ground.watch(&self.ground.emptied);
         Notifier { eventfd: &self.ground.emptied }

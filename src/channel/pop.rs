@@ -7,8 +7,8 @@ use super::ground::{Ground, words_of};
 use super::mark::{Head, Mark};
 use super::push::enter;
 use super::wait::Waiting;
-use crate::robust::{Owned, Patience, at_once, me};
-use crate::sync::{Ordering, futex, owned};
+use crate::robust::{Owned, Patience, at_once};
+use crate::sync::{Ordering, owned};
 use crate::{Error, Result};
 
 impl Channel {
@@ -50,6 +50,14 @@ impl Channel {
     ///
     /// # Errors
     /// [`Error::Timeout`], and as [`pop`](Channel::pop).
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// let channel = commons::Channel::new(4096)?;
+    /// assert!(matches!(channel.pop_timeout(Duration::from_millis(1)), Err(commons::Error::Timeout { .. })));
+    /// # Ok::<(), commons::Error>(())
+    /// ```
     pub fn pop_timeout(&self, timeout: Duration) -> Result<Vec<u8>> {
         let mut message = Vec::new();
         self.ground.pop_into(&mut message, Patience::lasting(timeout))?;
@@ -60,9 +68,38 @@ impl Channel {
     ///
     /// # Errors
     /// As [`pop`](Channel::pop).
+    ///
+    /// # Examples
+    /// ```
+    /// let channel = commons::Channel::new(4096)?;
+    /// channel.push_many(&["first", "2nd"])?;
+    /// let mut message = Vec::new();
+    /// channel.pop_into(&mut message)?;
+    /// channel.pop_into(&mut message)?;
+    /// assert_eq!(message, b"2nd");
+    /// # Ok::<(), commons::Error>(())
+    /// ```
     #[inline]
     pub fn pop_into(&self, message: &mut Vec<u8>) -> Result<()> {
         self.ground.pop_into(message, Patience::Endless)
+    }
+
+    /// Takes the first message into `message`, if there is one; otherwise that stays as it is.
+    ///
+    /// # Errors
+    /// As [`try_pop`](Channel::try_pop).
+    ///
+    /// # Examples
+    /// ```
+    /// let channel = commons::Channel::new(4096)?;
+    /// channel.push(b"hello")?;
+    /// let mut message = Vec::new();
+    /// assert!(channel.try_pop_into(&mut message)? && !channel.try_pop_into(&mut message)?);
+    /// assert_eq!(message, b"hello");
+    /// # Ok::<(), commons::Error>(())
+    /// ```
+    pub fn try_pop_into(&self, message: &mut Vec<u8>) -> Result<bool> {
+        Ok(at_once(self.ground.pop_into(message, Patience::None))?.is_some())
     }
 
     /// Shows the first message to `f`, waiting for one, and takes it when `f` has returned: a process that dies in it, or a panic, leaves the
@@ -149,6 +186,15 @@ impl Channel {
     ///
     /// # Errors
     /// As [`try_pop`](Channel::try_pop).
+    ///
+    /// # Examples
+    /// ```
+    /// let channel = commons::Channel::new(4096)?;
+    /// channel.push(b"hello")?;
+    /// assert_eq!(channel.peek()?, channel.try_pop()?);
+    /// assert_eq!(channel.peek()?, None);
+    /// # Ok::<(), commons::Error>(())
+    /// ```
     pub fn peek(&self) -> Result<Option<Vec<u8>>> {
         let ground = &*self.ground;
         at_once(ground.next(Patience::None, |_, first| {
@@ -225,69 +271,6 @@ impl Ground {
             let waiting = waiting.get_or_insert_with(|| Waiting::new(&self.in_vain[0]));
             self.wait_for_message(&mut Some(consumer), false, waiting, patience)?;
         }
-    }
-
-    #[cold]
-    fn tell_of_room(&self, old: Mark, messages: usize) {
-        if old.asleep() {
-            futex::wake(&self.ends.floor.at, u32::try_from(messages).unwrap_or(u32::MAX));
-        }
-        if old.armed() {
-            self.emptied.signal();
-        }
-    }
-
-    /// Waits for a push, having found nothing under the lock, which is let go; `keep`: not while only looking.
-    #[cold]
-    pub(super) fn wait_for_message(
-        &self,
-        held: &mut Option<Consumer<'_>>,
-        keep: bool,
-        waiting: &mut Waiting<'_>,
-        patience: Patience,
-    ) -> Result<()> {
-        let ends = &*self.ends;
-        let Some(consumer) = held else { return Ok(()) };
-        // Where the tail was when the consumer looked: a look that finds nothing has just read it.
-        let tail = Mark(owned(&ends.floor.seen));
-        // What is leased may come back.
-        if tail.closed() && consumer.alone() {
-            return Err(Error::Closed);
-        }
-        if matches!(patience, Patience::None) {
-            // Who only tries has no slice after which it would look closely at those who have leased something, so it does now.
-            if !consumer.alone() && !std::mem::replace(&mut waiting.looked, true) {
-                waiting.closely = true;
-                return Ok(());
-            }
-            if self.waited_for() && !consumer.arm(tail) {
-                return Ok(());
-            }
-            return Err(Error::Timeout { after: Duration::ZERO });
-        }
-        if waiting.looks() {
-            if !keep {
-                *held = None;
-            }
-            waiting.look(&ends.tail, tail);
-            return Ok(());
-        }
-        // Under the lock: who gives a lease back does so under it, and sees the flag.
-        let Some(flagged) = ends.tail.flag(tail, Mark::with_sleepers) else { return Ok(()) };
-        *held = None;
-        patience.check()?;
-        let seat = me()?;
-        seat.lie_down(self.tail.at, 0);
-        waiting.sleep(&ends.tail, flagged, patience);
-        seat.get_up();
-        Ok(())
-    }
-
-    /// Sets the flag of the sleepers once more for one who was woken and found something: it cannot know whether it was the only one.
-    #[cold]
-    pub(super) fn wake_another(&self) {
-        // Relaxed: the flag publishes nothing.
-        self.ends.tail.at.fetch_or(1, Ordering::Relaxed);
     }
 }
 

@@ -50,6 +50,16 @@ impl Channel {
     ///
     /// # Errors
     /// [`Error::Timeout`], and as [`push`](Channel::push).
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use commons::{Channel, Error};
+    /// let channel = Channel::builder().capacity(16).max_message(8).build()?;
+    /// channel.push(b"it fits.")?;
+    /// assert!(matches!(channel.push_timeout(b"more", Duration::from_millis(1)), Err(Error::Timeout { .. })));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn push_timeout(&self, message: &[u8], timeout: Duration) -> Result<()> {
         self.ground.push(message, Patience::lasting(timeout))
     }
@@ -58,6 +68,9 @@ impl Channel {
     ///
     /// # Errors
     /// [`Error::TooLong`] when one is too long, or when all together are more than the ring holds; and as [`push`](Channel::push).
+    ///
+    /// # Panics
+    /// When the `as_ref` of a message gives another length the second time; nothing was pushed then.
     ///
     /// # Examples
     /// ```
@@ -81,12 +94,15 @@ impl Channel {
             return Ok(());
         }
         ground.put(words, messages.len(), Patience::Endless, |start| {
-            let mut at = start;
+            let (mut at, mut left) = (start, words);
             for message in messages {
                 let message = message.as_ref();
+                // Before the write: beyond the words that are free lie messages of others.
+                left = left.checked_sub(words_of(message.len())).expect("a message has the length that it had before");
                 ground.write(at, message);
                 at = ground.wrapped(at + words_of(message.len()));
             }
+            assert!(left == 0, "a message has the length that it had before");
         })
     }
 
@@ -128,6 +144,12 @@ impl Channel {
     }
 
     /// Whether [`close`](Channel::close) was called.
+    ///
+    /// # Examples
+    /// ```
+    /// assert!(!commons::Channel::new(4096)?.is_closed());
+    /// # Ok::<(), commons::Error>(())
+    /// ```
     pub fn is_closed(&self) -> bool {
         self.ground.ends.tail.mark().closed()
     }

@@ -64,7 +64,8 @@ impl Channel {
         PushSession { ground: &self.ground, held: None, shared: 0, not_send: PhantomData }
     }
 
-    /// The same for a thread that pops a great many. While the session sleeps for want of a message it keeps nothing.
+    /// The same for a thread that pops a great many. While the session sleeps for want of a message it keeps nothing. A push by the same thread that finds no room
+    /// is [`Error::WouldDeadlock`], for nobody else could make any.
     ///
     /// # Examples
     /// ```

@@ -1,9 +1,13 @@
 //! One wait at one end: for a while looking, then asleep.
 
-use super::ground::End;
+use std::time::Duration;
+
+use super::ground::{End, Ground};
 use super::mark::Mark;
-use crate::robust::{Patience, Rest, Slices};
-use crate::sync::{AtomicU64, Ordering, spin_hint, spins};
+use super::pop::Consumer;
+use crate::robust::{Patience, Rest, Slices, me};
+use crate::sync::{AtomicU64, Ordering, futex, owned, spin_hint, spins};
+use crate::{Error, Result};
 
 /// So many waits in a row that looking did not end, and this process sleeps at once the next times …
 const ENOUGH: u64 = 8;
@@ -61,5 +65,70 @@ impl<'g> Waiting<'g> {
     pub(super) fn sleep(&mut self, end: &End, flagged: Mark, patience: Patience) {
         self.slept = true;
         self.closely = self.slices.rest(&end.at, flagged.0, patience) == Rest::SliceOver;
+    }
+}
+
+impl Ground {
+    #[cold]
+    pub(super) fn tell_of_room(&self, old: Mark, messages: usize) {
+        if old.asleep() {
+            futex::wake(&self.ends.floor.at, u32::try_from(messages).unwrap_or(u32::MAX));
+        }
+        if old.armed() {
+            self.emptied.signal();
+        }
+    }
+
+    /// Waits for a push, having found nothing under the lock, which is let go; `keep`: not while only looking.
+    #[cold]
+    pub(super) fn wait_for_message(
+        &self,
+        held: &mut Option<Consumer<'_>>,
+        keep: bool,
+        waiting: &mut Waiting<'_>,
+        patience: Patience,
+    ) -> Result<()> {
+        let ends = &*self.ends;
+        let Some(consumer) = held else { return Ok(()) };
+        // Where the tail was when the consumer looked: a look that finds nothing has just read it.
+        let tail = Mark(owned(&ends.floor.seen));
+        // What is leased may come back.
+        if tail.closed() && consumer.alone() {
+            return Err(Error::Closed);
+        }
+        if matches!(patience, Patience::None) {
+            // Who only tries has no slice after which it would look closely at those who have leased something, so it does now.
+            if !consumer.alone() && !std::mem::replace(&mut waiting.looked, true) {
+                waiting.closely = true;
+                return Ok(());
+            }
+            if self.waited_for() && !consumer.arm(tail) {
+                return Ok(());
+            }
+            return Err(Error::Timeout { after: Duration::ZERO });
+        }
+        if waiting.looks() {
+            if !keep {
+                *held = None;
+            }
+            waiting.look(&ends.tail, tail);
+            return Ok(());
+        }
+        // Under the lock: who gives a lease back does so under it, and sees the flag.
+        let Some(flagged) = ends.tail.flag(tail, Mark::with_sleepers) else { return Ok(()) };
+        *held = None;
+        patience.check()?;
+        let seat = me()?;
+        seat.lie_down(self.tail.at, 0);
+        waiting.sleep(&ends.tail, flagged, patience);
+        seat.get_up();
+        Ok(())
+    }
+
+    /// Sets the flag of the sleepers once more for one who was woken and found something: it cannot know whether it was the only one.
+    #[cold]
+    pub(super) fn wake_another(&self) {
+        // Relaxed: the flag publishes nothing.
+        self.ends.tail.at.fetch_or(1, Ordering::Relaxed);
     }
 }
