@@ -21,6 +21,14 @@ pub struct Notifier<'c> {
     eventfd: &'c EventFd,
 }
 
+impl Notifier<'_> {
+    /// Waits until it is readable; for the project's own harnesses, not part of the contract.
+    #[doc(hidden)]
+    pub fn wait(&self) -> Result<()> {
+        wait_readable(&[self.eventfd], u64::MAX)
+    }
+}
+
 impl AsFd for Notifier<'_> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.eventfd.as_fd()
@@ -86,7 +94,7 @@ impl Channel {
         }
         let patience = timeout.map_or(Patience::Endless, Patience::lasting);
         let notifiers: Vec<_> = channels.iter().map(|channel| channel.notifier()).collect();
-        let fds: Vec<_> = notifiers.iter().map(AsFd::as_fd).collect();
+        let eventfds: Vec<_> = notifiers.iter().map(|notifier| notifier.eventfd).collect();
         loop {
             for (n, channel) in channels.iter().enumerate() {
                 if channel.ground.ready_or_armed()? {
@@ -99,7 +107,7 @@ impl Channel {
                 Patience::None | Patience::Endless => SLICE,
             };
             // In slices: what the dead have leased becomes ready without a signal.
-            wait_readable(&fds, left.min(SLICE))?;
+            wait_readable(&eventfds, left.min(SLICE))?;
         }
     }
 }
