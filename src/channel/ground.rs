@@ -16,7 +16,7 @@ shared! {
         pub(super) seen: AtomicU64,
         /// At the consumers' end: words from there on that are certainly not ready.
         pub(super) ahead: AtomicU64,
-        /// At the consumers' end: messages that are leased.
+        /// At the consumers' end: messages that are leased, or done with behind one that is not.
         pub(super) out: AtomicU64,
         pad: Pad<4>,
         /// Where this end is: [`Mark`].
@@ -165,6 +165,19 @@ impl End {
         let set =
             seen == flagged || self.at.compare_exchange(seen.0, flagged.0, Ordering::AcqRel, Ordering::Acquire).is_ok();
         set.then_some(flagged)
+    }
+
+    /// Asks for the eventfd, having found nothing since `seen`; false when this end has moved meanwhile.
+    pub(super) fn arm(&self, seen: Mark, eventfd: &EventFd) -> bool {
+        let Some(armed) = self.flag(seen, Mark::with_eventfd) else { return false };
+        // After the flag: whoever moves this end from here on makes it readable again, or did so before it was cleared, which is made good.
+        eventfd.clear();
+        // Read by an exchange that changes nothing: a load might miss the move whose signal has just been cleared away. AcqRel: pairs with `moved`.
+        if self.at.compare_exchange(armed.0, armed.0, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            return true;
+        }
+        eventfd.signal();
+        false
     }
 
     /// Messages that have passed this end. The caller holds its lock.

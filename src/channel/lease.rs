@@ -95,7 +95,13 @@ impl Lease {
     /// # Errors
     /// [`Error::LeaseLost`] in a process that only inherited the lease by a fork; [`Error::TooManyParticipants`].
     pub fn ack(mut self) -> Result<()> {
-        self.end(|consumer, index, head| consumer.done(index, head))
+        self.end(|consumer, index, head| {
+            consumer.done(index, head);
+            // Where the last lease is gone and nothing can come any more, those who sleep have waited for the end.
+            if consumer.alone() && consumer.ground.ends.tail.mark().closed() {
+                consumer.stir();
+            }
+        })
     }
 
     /// Under the lock, if the message is still this lease's.
@@ -114,7 +120,6 @@ impl Lease {
         if ground.head(self.index).load(Ordering::Relaxed) != self.head.0 {
             return Err(Error::LeaseLost);
         }
-        consumer.count_out(-1);
         f(&mut consumer, self.index, self.head);
         drop(consumer);
         me()?.unnote_lease(ground.ends.key(&ground.ends.tail.at));
@@ -147,7 +152,8 @@ impl Consumer<'_> {
         Ok(head)
     }
 
-    fn count_out(&mut self, by: i64) {
+    /// Counts messages that are leased or done with: that many more.
+    pub(super) fn count_out(&mut self, by: i64) {
         let out = &self.ground.ends.floor.out;
         // Relaxed: under the lock. A death between this and the head leaves the lock to be repaired.
         out.store(owned(out).saturating_add_signed(by), Ordering::Relaxed);
@@ -163,10 +169,15 @@ impl Consumer<'_> {
         if ground.max_attempts > 0 && back.attempts() >= ground.max_attempts {
             self.bury_letter(index, head);
         } else {
-            // Release: as in `lease`.
-            ground.head(index).store(back.0, Ordering::Release);
+            self.ready_again(index, back);
         }
         self.stir();
+    }
+
+    fn ready_again(&mut self, index: usize, back: Head) {
+        self.count_out(-1);
+        // Release: as in `lease`.
+        self.ground.head(index).store(back.0, Ordering::Release);
     }
 
     /// Wakes one who sleeps until there is a message.
@@ -191,13 +202,22 @@ impl Consumer<'_> {
         // Only ever pushed to under this lock. Release, all: in this order, whoever dies.
         ends.letters.store(letters.ground.ends.tail.total(), Ordering::Release);
         ends.moving.store(index as u64 + 1, Ordering::Release);
-        while let Err(Error::Full { .. }) = letters.try_push(&message) {
-            if !matches!(letters.try_pop(), Ok(Some(_))) {
-                break;
+        let arrived = loop {
+            match letters.try_push(&message) {
+                Ok(()) => break true,
+                Err(Error::Full { .. }) if matches!(letters.try_pop(), Ok(Some(_))) => {}
+                Err(_) => break false,
             }
+        };
+        if arrived {
+            ground.head(index).store(head.done().0, Ordering::Release);
+        } else {
+            // They are closed, or somebody was stopped in the middle of them: it stays here, and tries again when it comes back once more.
+            self.ready_again(index, head.returned());
         }
-        self.done(index, head);
+        // Before its room can be another's, whose words say something else.
         ends.moving.store(0, Ordering::Release);
+        self.reclaim();
     }
 
     /// The first message that nobody has, where some are leased.
@@ -210,10 +230,9 @@ impl Consumer<'_> {
         };
         // The oldest keeps the room of all others, so it is looked at each time; the rest when there is nothing else to be had.
         if let Some(oldest) = self.at(0).filter(|oldest| dead(oldest.head, None)) {
-            self.take_back(oldest.index, oldest.head);
+            self.give_back(oldest.index, oldest.head);
         }
         let mut ahead = owned(&floor.ahead) as usize;
-        let mut look_again = true;
         loop {
             while let Some(one) = self.at(ahead) {
                 if one.head.is_ready() {
@@ -223,26 +242,18 @@ impl Consumer<'_> {
                 ahead += words_of(one.head.len());
             }
             floor.ahead.store(ahead as u64, Ordering::Relaxed); // under the lock
-            if !std::mem::take(&mut look_again) {
-                return None;
-            }
             let mut at = 0;
-            while let Some(one) = self.at(at) {
-                at += words_of(one.head.len());
+            let left_behind = loop {
+                let one = self.at(at)?;
                 if dead(one.head, closely.then_some(Look::Close)) {
-                    self.take_back(one.index, one.head);
-                    break;
+                    break one;
                 }
-            }
-            // Where the first of the dead was; there may be more behind it, which the next call finds.
+                at += words_of(one.head.len());
+            };
+            // Again from the front: it is there now, or else with the dead letters. Each time there is one lease less.
+            self.give_back(left_behind.index, left_behind.head);
             ahead = owned(&floor.ahead) as usize;
         }
-    }
-
-    /// Takes a message back from the dead.
-    fn take_back(&mut self, index: usize, head: Head) {
-        self.count_out(-1);
-        self.give_back(index, head);
     }
 
     /// After the lock's owner died: the hints are worked out anew, a letter that was on its way arrives.
@@ -262,7 +273,7 @@ impl Consumer<'_> {
         let (mut at, mut out) = (0, 0);
         while let Some(one) = self.at(at) {
             at += words_of(one.head.len());
-            out += u64::from(one.head.holder() != 0);
+            out += u64::from(!one.head.is_ready());
         }
         // Relaxed: under the lock.
         ends.floor.out.store(out, Ordering::Relaxed);

@@ -128,10 +128,11 @@ impl Ground {
         loop {
             let mut consumer = Consumer::enter(self, Patience::None)?;
             let tail = self.ends.tail.mark();
-            if consumer.first(true).is_some() || tail.closed() {
+            // As in `next`: what is leased may come back.
+            if consumer.first(true).is_some() || tail.closed() && consumer.alone() {
                 return Ok(true);
             }
-            if consumer.arm(tail) {
+            if self.ends.tail.arm(tail, &self.filled) {
                 return Ok(false);
             }
         }

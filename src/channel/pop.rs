@@ -232,8 +232,7 @@ impl Ground {
             let tail = ends.tail.mark();
             if let Some(first) = consumer.first(std::mem::take(&mut closely)) {
                 if slept {
-                    // Who was woken cannot know whether it was the only one. Relaxed: the flag publishes nothing.
-                    ends.tail.at.fetch_or(1, Ordering::Relaxed);
+                    consumer.pass_on();
                 }
                 return f(&mut consumer, first);
             }
@@ -242,7 +241,7 @@ impl Ground {
                 return Err(Error::Closed);
             }
             if matches!(patience, Patience::None) {
-                if self.waited_for() && !consumer.arm(tail) {
+                if self.waited_for() && !ends.tail.arm(tail, &self.filled) {
                     continue;
                 }
                 return Err(Error::Timeout { after: Duration::ZERO });
@@ -284,11 +283,10 @@ impl<'g> Consumer<'g> {
         self.lock.as_ref().is_some_and(Owned::is_mine)
     }
 
-    /// Whether nothing is leased, nor anything done with lies behind what is: then the floor alone says what is there.
+    /// Whether nothing is leased, and nothing done with lies between floor and tail: then the floor alone says what is there.
     #[inline(always)]
     pub(super) fn alone(&self) -> bool {
-        let floor = &self.ground.ends.floor;
-        owned(&floor.out) == 0 && owned(&floor.ahead) == 0
+        owned(&self.ground.ends.floor.out) == 0
     }
 
     /// The first message that nobody has. `closely`: whether those who have leased some are looked at closely.
@@ -320,12 +318,31 @@ impl<'g> Consumer<'g> {
         Some(First { index, head })
     }
 
+    /// One that slept has found a message, and others may be asleep still: it wakes the next one if there may be another message, and else leaves
+    /// that to the next push. The flag is set only where there is nothing to be had: one that set it before, and is about to sleep, must not take this
+    /// for its own.
+    fn pass_on(&self) {
+        let (floor, tail) = (&self.ground.ends.floor, &self.ground.ends.tail);
+        loop {
+            let seen = tail.mark();
+            if floor.mark().messages_to(seen) > owned(&floor.out) as usize + 1 {
+                futex::wake(&tail.at, 1);
+                return;
+            }
+            // Fails when the tail has moved meanwhile, perhaps for nobody.
+            if tail.flag(seen, Mark::with_sleepers).is_some() {
+                return;
+            }
+        }
+    }
+
     /// Takes a message for good.
     #[inline(always)]
     pub(super) fn take(&mut self, first: First) {
         if self.alone() {
             return self.move_floor(words_of(first.head.len()), 1);
         }
+        self.count_out(1);
         self.done(first.index, first.head);
     }
 
@@ -348,6 +365,7 @@ impl<'g> Consumer<'g> {
             let ahead = owned(&self.ground.ends.floor.ahead) as usize;
             // Before the floor: a hint that is too low is made good by a longer look. Relaxed: under the lock.
             self.ground.ends.floor.ahead.store(ahead.saturating_sub(words) as u64, Ordering::Relaxed);
+            self.count_out(-(messages as i64));
             self.move_floor(words, messages);
         }
     }
@@ -362,19 +380,5 @@ impl<'g> Consumer<'g> {
         if old.armed() {
             ground.emptied.signal();
         }
-    }
-
-    /// Asks for the eventfd, having found nothing since `tail`; false when something came meanwhile.
-    pub(super) fn arm(&mut self, tail: Mark) -> bool {
-        let ends = &self.ground.ends;
-        let Some(armed) = ends.tail.flag(tail, Mark::with_eventfd) else { return false };
-        // After the flag: whoever pushes from here on makes it readable again, or did so before it was cleared, which is made good.
-        self.ground.filled.clear();
-        // Acquire: pairs with the AcqRel of `moved`.
-        if ends.tail.at.load(Ordering::Acquire) == armed.0 {
-            return true;
-        }
-        self.ground.filled.signal();
-        false
     }
 }

@@ -119,9 +119,16 @@ impl Channel {
         drop(producer);
         futex::wake(&tail.at, u32::MAX);
         ground.filled.signal();
-        // Those who wait for room sleep on the other end. Their flags go, so that one who has set its own and is about to sleep does not.
-        ground.ends.floor.at.fetch_and(!Mark::WAITING, Ordering::AcqRel);
-        futex::wake(&ground.ends.floor.at, u32::MAX);
+        // Those who wait for room sleep on the other end. It is changed as well, so that one who has looked and is about to set its flag, or has
+        // set it and is about to sleep, looks again. A consumer's move may undo this; then the end has changed all the same.
+        let floor = &ground.ends.floor;
+        let mut seen = floor.mark();
+        while let Err(now) =
+            floor.at.compare_exchange(seen.0, seen.quiet().with_closed().0, Ordering::AcqRel, Ordering::Acquire)
+        {
+            seen = Mark(now);
+        }
+        futex::wake(&floor.at, u32::MAX);
         ground.emptied.signal();
         Ok(())
     }
@@ -213,6 +220,9 @@ impl Ground {
         }
         write(tail.index());
         let old = ends.tail.moved(tail, words, messages, ring);
+        if slept {
+            self.pass_on(old.advanced(words, messages, ring), words);
+        }
         drop(producer);
         if old.asleep() {
             futex::wake(&ends.tail.at, u32::try_from(messages).unwrap_or(u32::MAX));
@@ -222,11 +232,25 @@ impl Ground {
         } else {
             self.signal_for_the_dead();
         }
-        if slept {
-            // Who was woken cannot know whether it was the only one. Relaxed: the flag publishes nothing.
-            ends.floor.at.fetch_or(1, Ordering::Relaxed);
-        }
         Ok(Some(Ok(())))
+    }
+
+    /// One that slept has found room, and others may be asleep still: it wakes the next one if there is room for one more message like its own, and
+    /// else leaves that to the next pop. Under the lock.
+    #[cold]
+    fn pass_on(&self, tail: Mark, words: usize) {
+        let (floor, ring) = (&self.ends.floor, self.words());
+        loop {
+            let seen = floor.mark();
+            if seen.words_to(tail, ring) + words <= ring {
+                futex::wake(&floor.at, 1);
+                return;
+            }
+            // Fails when the floor has moved meanwhile, perhaps for nobody.
+            if floor.flag(seen, Mark::with_sleepers).is_some() {
+                return;
+            }
+        }
     }
 
     #[cold]
@@ -243,7 +267,7 @@ impl Ground {
             }
             if matches!(patience, Patience::None) {
                 // The word was read before the look, so whoever makes room after it meets the flag.
-                if self.waited_for() && ends.floor.flag(floor, Mark::with_eventfd).is_none() {
+                if self.waited_for() && !ends.floor.arm(floor, &self.emptied) {
                     continue;
                 }
                 return Err(Error::Full { capacity: self.bytes });

@@ -267,3 +267,37 @@ fn the_end_tells_who_watches_for_room() {
     });
     assert!(tally.seen(0) > 0 && tally.seen(1) > 0, "the producer has been late, and asleep");
 }
+
+/// What is leased may come back, so it is not the end; the acknowledgement is.
+#[test]
+fn the_last_acknowledgement_is_the_end() {
+    duet("lease, acknowledged after the end").all(|_| {
+        let ring = Ring::full(&[1]);
+        let mut stage = Stage::default();
+        let lease = ring.pop_lease().unwrap();
+        ring.close().unwrap();
+        let its = ring.clone();
+        let consumer = stage.seated(move || its.pop().unwrap_err().to_string());
+        stage.begin();
+        lease.ack().unwrap();
+        assert_eq!(consumer.join(), Error::Closed.to_string());
+    });
+}
+
+#[test]
+fn the_last_acknowledgement_tells_who_watches() {
+    duet("notifier, acknowledged after the end").all(|_| {
+        let ring = Ring::full(&[1]);
+        let mut stage = Stage::default();
+        let lease = ring.pop_lease().unwrap();
+        ring.close().unwrap();
+        let its = ring.clone();
+        let consumer = stage.seated(move || {
+            assert_eq!(Channel::select(&[&its], None).unwrap(), 0);
+            assert!(matches!(its.try_pop(), Err(Error::Closed)));
+        });
+        stage.begin();
+        lease.ack().unwrap();
+        consumer.join();
+    });
+}

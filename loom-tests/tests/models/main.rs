@@ -2,6 +2,7 @@
 
 mod barrier;
 mod channel;
+mod channel_death;
 mod channel_lease;
 mod counter;
 mod lock;
