@@ -68,7 +68,7 @@ impl Channel {
     /// message to the next one. Other consumers wait meanwhile.
     ///
     /// # Errors
-    /// As [`pop`](Channel::pop).
+    /// As [`pop`](Channel::pop); [`Error::WrongProcess`] in a process that was forked inside the closure.
     ///
     /// # Examples
     /// ```
@@ -83,6 +83,7 @@ impl Channel {
             let mut message = Vec::new();
             ground.read(first.index, first.head.len(), &mut message);
             let result = f(&message);
+            consumer.still_mine("the end of a closure of `pop_with`")?;
             consumer.take(first);
             Ok(result)
         })
@@ -94,7 +95,7 @@ impl Channel {
     /// returned from are left to others.
     ///
     /// # Errors
-    /// As [`try_pop`](Channel::try_pop).
+    /// As [`try_pop`](Channel::try_pop); [`Error::WrongProcess`] in a process that was forked inside the closure.
     ///
     /// # Examples
     /// ```
@@ -128,6 +129,7 @@ impl Channel {
             if !consumer.alone() {
                 ground.read(first.index, first.head.len(), &mut message);
                 f(&message);
+                consumer.still_mine(DRAINED)?;
                 consumer.take(first);
                 return Ok((true, 1));
             }
@@ -136,6 +138,7 @@ impl Channel {
             while let Some(one) = next.filter(|_| batch.messages < max) {
                 ground.read(one.index, one.head.len(), &mut message);
                 f(&message);
+                batch.consumer.still_mine(DRAINED)?;
                 batch.words += words_of(one.head.len());
                 batch.messages += 1;
                 next = batch.consumer.at(batch.words);
@@ -170,6 +173,8 @@ pub(super) struct Consumer<'g> {
     pub(super) ground: &'g Ground,
     lock: Option<Owned>,
 }
+
+const DRAINED: &str = "the end of a closure of `drain`";
 
 /// Messages that `drain` is through with; they go at once, when it ends.
 struct Batch<'c, 'g> {
@@ -281,6 +286,16 @@ impl<'g> Consumer<'g> {
 
     fn is_mine(&self) -> bool {
         self.lock.as_ref().is_some_and(Owned::is_mine)
+    }
+
+    /// After a closure: a process that was forked inside it has the lock as little as the message.
+    #[inline(always)]
+    fn still_mine(&self, call: &'static str) -> Result<()> {
+        if self.is_mine() {
+            return Ok(());
+        }
+        let expected = "process that began it";
+        Err(Error::WrongProcess { call, expected, pid: std::process::id() })
     }
 
     /// Whether nothing is leased, and nothing done with lies between floor and tail: then the floor alone says what is there.
