@@ -11,8 +11,8 @@ use std::time::Duration;
 use super::Channel;
 use super::ground::Ground;
 use super::pop::Consumer;
-use crate::robust::{Patience, SLICE, known_dead};
-use crate::sync::{EventFd, Ordering, clock, wait_readable};
+use crate::robust::{Patience, SLICE, certainly_dead};
+use crate::sync::{EventFd, Look, Ordering, clock, futex, wait_readable};
 use crate::{Error, Result};
 
 /// An eventfd that is readable when there is something to pop; see [`Channel::notifier`].
@@ -132,9 +132,24 @@ impl Ground {
             if consumer.first(true).is_some() || tail.closed() && consumer.alone() {
                 return Ok(true);
             }
-            if self.ends.tail.arm(tail, &self.filled) {
+            if consumer.arm(tail) {
                 return Ok(false);
             }
+        }
+    }
+
+    /// Has everybody who waits for either end look for himself: after the death of one who may have been about to tell them, and when the channel
+    /// is closed.
+    #[cold]
+    pub(super) fn tell_all(&self) {
+        for end in [&self.ends.tail, &self.ends.floor] {
+            end.quieten();
+            // Whatever they were: the dead may have taken the flag away.
+            futex::wake(&end.at, u32::MAX);
+        }
+        if self.waited_for() {
+            self.filled.signal();
+            self.emptied.signal();
         }
     }
 
@@ -143,7 +158,8 @@ impl Ground {
     pub(super) fn signal_for_the_dead(&self) {
         if self.waited_for() {
             let word = self.ends.floor.lock.load();
-            if word.dirty() || word.owner().is_some_and(known_dead) {
+            // Quickly: mostly it is a consumer that is just taking something.
+            if word.dirty() || word.owner().is_some_and(|owner| certainly_dead(owner, Look::Quick)) {
                 self.filled.signal();
             }
         }

@@ -68,7 +68,7 @@ impl Channel {
     /// message to the next one. Other consumers wait meanwhile.
     ///
     /// # Errors
-    /// As [`pop`](Channel::pop); [`Error::WrongProcess`] in a process that was forked inside the closure.
+    /// As [`pop`](Channel::pop).
     ///
     /// # Examples
     /// ```
@@ -83,8 +83,7 @@ impl Channel {
             let mut message = Vec::new();
             ground.read(first.index, first.head.len(), &mut message);
             let result = f(&message);
-            consumer.still_mine("the end of a closure of `pop_with`")?;
-            consumer.take(first);
+            consumer.take_if_mine(first);
             Ok(result)
         })
     }
@@ -95,7 +94,7 @@ impl Channel {
     /// returned from are left to others.
     ///
     /// # Errors
-    /// As [`try_pop`](Channel::try_pop); [`Error::WrongProcess`] in a process that was forked inside the closure.
+    /// As [`try_pop`](Channel::try_pop).
     ///
     /// # Examples
     /// ```
@@ -129,8 +128,7 @@ impl Channel {
             if !consumer.alone() {
                 ground.read(first.index, first.head.len(), &mut message);
                 f(&message);
-                consumer.still_mine(DRAINED)?;
-                consumer.take(first);
+                consumer.take_if_mine(first);
                 return Ok((true, 1));
             }
             let mut batch = Batch { consumer, words: 0, messages: 0 };
@@ -138,7 +136,6 @@ impl Channel {
             while let Some(one) = next.filter(|_| batch.messages < max) {
                 ground.read(one.index, one.head.len(), &mut message);
                 f(&message);
-                batch.consumer.still_mine(DRAINED)?;
                 batch.words += words_of(one.head.len());
                 batch.messages += 1;
                 next = batch.consumer.at(batch.words);
@@ -173,8 +170,6 @@ pub(super) struct Consumer<'g> {
     pub(super) ground: &'g Ground,
     lock: Option<Owned>,
 }
-
-const DRAINED: &str = "the end of a closure of `drain`";
 
 /// Messages that `drain` is through with; they go at once, when it ends.
 struct Batch<'c, 'g> {
@@ -246,7 +241,7 @@ impl Ground {
                 return Err(Error::Closed);
             }
             if matches!(patience, Patience::None) {
-                if self.waited_for() && !ends.tail.arm(tail, &self.filled) {
+                if self.waited_for() && !consumer.arm(tail) {
                     continue;
                 }
                 return Err(Error::Timeout { after: Duration::ZERO });
@@ -288,17 +283,7 @@ impl<'g> Consumer<'g> {
         self.lock.as_ref().is_some_and(Owned::is_mine)
     }
 
-    /// After a closure: a process that was forked inside it has the lock as little as the message.
-    #[inline(always)]
-    fn still_mine(&self, call: &'static str) -> Result<()> {
-        if self.is_mine() {
-            return Ok(());
-        }
-        let expected = "process that began it";
-        Err(Error::WrongProcess { call, expected, pid: std::process::id() })
-    }
-
-    /// Whether nothing is leased, and nothing done with lies between floor and tail: then the floor alone says what is there.
+    /// Whether nothing is leased, nor anything done with lies behind what is ready: then the floor alone says what is there.
     #[inline(always)]
     pub(super) fn alone(&self) -> bool {
         owned(&self.ground.ends.floor.out) == 0
@@ -336,6 +321,7 @@ impl<'g> Consumer<'g> {
     /// One that slept has found a message, and others may be asleep still: it wakes the next one if there may be another message, and else leaves
     /// that to the next push. The flag is set only where there is nothing to be had: one that set it before, and is about to sleep, must not take this
     /// for its own.
+    #[cold]
     fn pass_on(&self) {
         let (floor, tail) = (&self.ground.ends.floor, &self.ground.ends.tail);
         loop {
@@ -361,7 +347,14 @@ impl<'g> Consumer<'g> {
         self.done(first.index, first.head);
     }
 
-    /// Says that a message is done with: the commit; and reclaims what lies at the floor.
+    /// After a closure: in a process that was forked in it, nothing happens; the message is its parent's.
+    fn take_if_mine(&mut self, first: First) {
+        if self.is_mine() {
+            self.take(first);
+        }
+    }
+
+    /// Says that a message is done with, which counts as out already: the commit; and reclaims what lies at the floor.
     #[cold]
     pub(super) fn done(&mut self, index: usize, head: Head) {
         // Release: what was made of the message happens before it is gone.
@@ -395,5 +388,10 @@ impl<'g> Consumer<'g> {
         if old.armed() {
             ground.emptied.signal();
         }
+    }
+
+    /// Asks for the eventfd, having found nothing since `tail`; false when something came meanwhile.
+    pub(super) fn arm(&mut self, tail: Mark) -> bool {
+        self.ground.ends.tail.arm(tail, &self.ground.filled)
     }
 }

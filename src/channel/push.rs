@@ -108,28 +108,14 @@ impl Channel {
     pub fn close(&self) -> Result<()> {
         let ground = &*self.ground;
         let producer = Producer::enter(ground, Patience::Endless)?;
-        let tail = &ground.ends.tail;
-        // Only under the lock, so that no producer's swap undoes it. Changed by a read-modify-write, for others set their flags meanwhile.
-        let mut seen = tail.mark();
-        while let Err(now) =
-            tail.at.compare_exchange(seen.0, seen.quiet().with_closed().0, Ordering::AcqRel, Ordering::Acquire)
-        {
-            seen = Mark(now);
-        }
+        // Only under the lock, so that no producer's swap undoes it.
+        ground.ends.tail.close();
+        // The other end as well, so that one that has looked there for room, and is about to set its flag, does not. A consumer's swap may undo it; then
+        // that end has changed all the same.
+        ground.ends.floor.close();
+        ground.tell_all();
+        // Last: should this process die before it has told all, the next producer is told, and tells them.
         drop(producer);
-        futex::wake(&tail.at, u32::MAX);
-        ground.filled.signal();
-        // Those who wait for room sleep on the other end. It is changed as well, so that one who has looked and is about to set its flag, or has
-        // set it and is about to sleep, looks again. A consumer's move may undo this; then the end has changed all the same.
-        let floor = &ground.ends.floor;
-        let mut seen = floor.mark();
-        while let Err(now) =
-            floor.at.compare_exchange(seen.0, seen.quiet().with_closed().0, Ordering::AcqRel, Ordering::Acquire)
-        {
-            seen = Mark(now);
-        }
-        futex::wake(&floor.at, u32::MAX);
-        ground.emptied.signal();
         Ok(())
     }
 
@@ -156,8 +142,11 @@ impl<'g> Producer<'g> {
     #[inline(always)]
     fn enter(ground: &'g Ground, patience: Patience) -> Result<Producer<'g>> {
         let lock = &ground.ends.tail.lock;
-        // A dead owner's lock needs no repair: what it wrote beyond the tail is nobody's.
         let owned = lock.acquire(ground.ends.key(lock.cell()), WHAT, at_the_door(patience))?;
+        if owned.recovered() {
+            // What it wrote beyond the tail is nobody's; but it may have moved the tail, and told nobody.
+            ground.tell_all();
+        }
         Ok(Producer { ground, lock: Some(owned) })
     }
 }
@@ -220,10 +209,7 @@ impl Ground {
         }
         write(tail.index());
         let old = ends.tail.moved(tail, words, messages, ring);
-        if slept {
-            self.pass_on(old.advanced(words, messages, ring), words);
-        }
-        drop(producer);
+        // All this before the lock is let go: should this process die first, the next producer is told, and tells those who wait.
         if old.asleep() {
             futex::wake(&ends.tail.at, u32::try_from(messages).unwrap_or(u32::MAX));
         }
@@ -232,6 +218,10 @@ impl Ground {
         } else {
             self.signal_for_the_dead();
         }
+        if slept {
+            self.pass_on(old.advanced(words, messages, ring), words);
+        }
+        drop(producer);
         Ok(Some(Ok(())))
     }
 
