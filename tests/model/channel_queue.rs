@@ -80,6 +80,16 @@ impl Queue {
         }
     }
 
+    /// The same for an operation that would wait for ever where there is nothing, or has nothing to do then: one looks instead.
+    fn there(&mut self, channel: &Channel, at: Where<'_>) -> Option<usize> {
+        let first = self.first();
+        if first.is_none() {
+            let foreseen = if self.nothing() == "closed" { Err("closed") } else { Ok(None) };
+            assert_eq!(told(channel.peek()), foreseen, "{}", at());
+        }
+        first
+    }
+
     /// What one that pops is told where there is nothing.
     fn nothing(&self) -> &'static str {
         if self.closed && self.messages.is_empty() { "closed" } else { "timeout" }
@@ -178,17 +188,21 @@ impl Queue {
                 if foreseen != Err("timeout") {
                     let got = told(channel.pop_into(&mut bytes)).map(|()| bytes);
                     assert_eq!(got, foreseen, "{}", at());
+                } else {
+                    self.there(channel, at);
                 }
             }
             Op::PopWith => {
                 let foreseen = self.popped();
                 if foreseen != Err("timeout") {
                     assert_eq!(told(channel.pop_with(<[u8]>::to_vec)), foreseen, "{}", at());
+                } else {
+                    self.there(channel, at);
                 }
             }
             Op::PanicInPop | Op::DieInPop => {
                 let dies = matches!(op, Op::DieInPop);
-                let Some(first) = self.first() else { return };
+                let Some(first) = self.there(channel, at) else { return };
                 let gone = until_gone(|| {
                     channel.pop_with(|bytes| {
                         assert_eq!(bytes, self.messages[first].bytes, "{}", at());
@@ -280,9 +294,8 @@ impl Queue {
         let end = ends.map(|(n, _)| usize::from(n % 5));
         let mut batch = Vec::new();
         while foreseen.len() < max {
-            let alone = self.messages.iter().all(|message| message.has == Has::Nobody);
             let Some(first) = self.first() else { break };
-            // What becomes ready by this look does not make a batch of what was none.
+            let alone = self.messages.iter().all(|message| message.has == Has::Nobody);
             let before = alone.then(|| (self.messages.clone(), self.stats));
             foreseen.push(self.messages[first].bytes.clone());
             if end == Some(foreseen.len() - 1) {
@@ -324,10 +337,10 @@ impl Queue {
     }
 
     fn inside(&mut self, world: &World, len: u8, at: Where<'_>) {
-        let Some(first) = self.first() else { return };
+        let channel = &world.channel;
+        let Some(first) = self.there(channel, at) else { return };
         let bytes = self.message(len);
         let foreseen = self.pushed(std::slice::from_ref(&bytes), "would deadlock");
-        let channel = &world.channel;
         let shown = channel.pop_with(|shown| {
             assert_eq!(told(channel.push(&bytes)), foreseen, "{}", at());
             let refused = [
