@@ -178,3 +178,8 @@ pub(crate) fn model(shape: Shape, ops: &[Op]) {
     let mut world = World { channel, hands: [const { None }; HANDS] };
     for (n, op) in ops.iter().enumerate() {
         let at = || format!("operation {n} of {shape:?}, the last {:?}", &ops[n.saturating_sub(9)..=n]);
+        queue.play(&mut world, *op, &at);
+        queue.shows(&world, &at);
+    }
+    queue.look(&world, &|| format!("after {} of {shape:?}", ops.len()));
+}
