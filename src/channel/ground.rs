@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::mark::{Head, Mark};
+use super::mark::{ASLEEP, Head, Mark};
 use super::pace::{BREATH, Pace};
 use crate::robust::RobustLock;
 use crate::shm::{Key, Kind, Pad, Place, Region, Row, load_bytes, shared, store_bytes, words_for};
@@ -17,7 +17,7 @@ shared! {
         pub(super) seen: AtomicU64,
         /// At the consumers' end: words from there on that are certainly not ready.
         pub(super) ahead: AtomicU64,
-        /// At the consumers' end: messages that are leased.
+        /// At the consumers' end: messages between floor and tail that are not ready, for they are leased, or done with.
         pub(super) out: AtomicU64,
         /// What the holder has learned of its pace and the other's ([`Pace`]); a hint.
         pace: AtomicU64,
@@ -40,10 +40,12 @@ shared! {
         pub(super) watched: AtomicU64,
         /// Leases that came back without an acknowledgement. Under the consumers' lock.
         pub(super) returned: AtomicU64,
-        /// While a message is on its way to the dead letters: one more than its index, and how many there were before.
+        /// While a lease comes back: one more than the index of its message; how many had come back before, and how many dead letters
+        /// there had been.
         pub(super) moving: AtomicU64,
+        pub(super) before: AtomicU64,
         pub(super) letters: AtomicU64,
-        pad: Pad<4>,
+        pad: Pad<3>,
     }
 }
 
@@ -259,6 +261,35 @@ impl End {
         let set =
             seen == flagged || self.at.compare_exchange(seen.0, flagged.0, Ordering::AcqRel, Ordering::Acquire).is_ok();
         set.then_some(flagged)
+    }
+
+    /// Says that there are no more messages. By a read-modify-write, for others set their flags meanwhile.
+    pub(super) fn close(&self) {
+        let mut seen = self.mark();
+        while let Err(now) = self.at.compare_exchange(seen.0, seen.with_closed().0, Ordering::AcqRel, Ordering::Acquire)
+        {
+            seen = Mark(now);
+        }
+    }
+
+    /// For one who is about to wake all sleepers without moving this end: their flag goes, so that one who has set it and is about to sleep
+    /// does not. That of the eventfd stays: it costs one signal too many, and should this process die before the first, there is the next.
+    pub(super) fn quieten(&self) -> Mark {
+        // AcqRel: pairs with `flag`.
+        Mark(self.at.fetch_and(!ASLEEP, Ordering::AcqRel))
+    }
+
+    /// Asks for the eventfd of this end, which has to move on from `seen`; false when it did meanwhile.
+    pub(super) fn arm(&self, seen: Mark, eventfd: &EventFd) -> bool {
+        let Some(armed) = self.flag(seen, Mark::with_eventfd) else { return false };
+        // After the flag: whoever moves this end from here on makes it readable again, or did so before it was cleared, which is made good.
+        eventfd.clear();
+        // By an exchange that changes nothing: a load might miss the move whose signal has just been cleared away. AcqRel: pairs with `moved`.
+        if self.at.compare_exchange(armed.0, armed.0, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            return true;
+        }
+        eventfd.signal();
+        false
     }
 
     /// Messages that have passed this end. The caller holds its lock.

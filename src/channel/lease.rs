@@ -9,8 +9,8 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use super::Channel;
-use super::ground::words_of;
-use super::mark::{Head, Mark};
+use super::ground::{Ground, words_of};
+use super::mark::Head;
 use super::pop::{Consumer, First};
 use crate::robust::{Claim, Patience, Tag, at_once, certainly_dead, known_dead, me, seated};
 use crate::sync::{Look, Ordering, futex, owned};
@@ -106,7 +106,13 @@ impl Lease {
     /// # Errors
     /// [`Error::LeaseLost`] in a process that only inherited the lease by a fork; [`Error::TooManyParticipants`].
     pub fn ack(mut self) -> Result<()> {
-        self.end(|consumer, index, head| consumer.done(index, head))
+        self.end(|consumer, index, head| {
+            consumer.done(index, head);
+            // Where that was the last one, and nothing can come any more, those who wait have waited for the end.
+            if consumer.alone() && consumer.ground.ends.tail.mark().closed() {
+                consumer.stir();
+            }
+        })
     }
 
     /// Under the lock, if the message is still this lease's.
@@ -125,7 +131,6 @@ impl Lease {
         if ground.head(self.index).load(Ordering::Relaxed) != self.head.0 {
             return Err(Error::LeaseLost);
         }
-        consumer.count_out(-1);
         f(&mut consumer, self.index, self.head);
         drop(consumer);
         me()?.unnote_lease(ground.tail.at);
@@ -135,7 +140,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let _ = self.end(|consumer, index, head| consumer.give_back(index, head));
+        let _ = self.end(|consumer, index, head| _ = consumer.give_back(index, head));
     }
 }
 
@@ -158,33 +163,46 @@ impl Consumer<'_> {
         Ok(head)
     }
 
-    fn count_out(&mut self, by: i64) {
+    pub(super) fn count_out(&mut self, by: i64) {
         let out = &self.ground.ends.floor.out;
         // Relaxed: under the lock. A death between this and the head leaves the lock to be repaired.
         out.store(owned(out).saturating_add_signed(by), Ordering::Relaxed);
     }
 
-    /// Gives a leased message back to the front, or to the dead letters.
-    fn give_back(&mut self, index: usize, head: Head) {
+    /// Gives a leased message back to the front, or to the dead letters; whether it is there for the taking.
+    fn give_back(&mut self, index: usize, head: Head) -> bool {
         let (ground, ends) = (self.ground, &self.ground.ends);
-        let back = head.returned();
-        // Relaxed, all: under the lock.
-        ends.returned.store(owned(&ends.returned) + 1, Ordering::Relaxed);
-        ends.floor.ahead.store(0, Ordering::Relaxed);
-        if ground.max_attempts > 0 && back.attempts() >= ground.max_attempts {
-            self.bury_letter(index, head);
-        } else {
-            // Release: as in `lease`.
+        let (back, returned) = (head.returned(), owned(&ends.returned));
+        let letters = ground.dead_letters.as_ref().filter(|_| back.attempts() >= ground.max_attempts);
+        // First what was, then that something is on its way: `repair` finds out by the head, and by the number of letters, how far it got.
+        // Release, all: in this order, whoever dies.
+        ends.before.store(returned, Ordering::Release);
+        ends.letters.store(ground.letters(), Ordering::Release);
+        ends.moving.store(index as u64 + 1, Ordering::Release);
+        ends.returned.store(returned + 1, Ordering::Release);
+        // The commit. A letter that is not taken (they are closed, or somebody was stopped in the middle of them) stays, and tries again when it comes
+        // back once more.
+        let buried = letters.is_some_and(|letters| self.bury_letter(letters, index, head));
+        if !buried {
             ground.head(index).store(back.0, Ordering::Release);
         }
+        // Before the floor moves: then the index may be another message's.
+        ends.moving.store(0, Ordering::Release);
+        if buried {
+            self.reclaim();
+        } else {
+            self.count_out(-1);
+            // Relaxed: under the lock.
+            ends.floor.ahead.store(0, Ordering::Relaxed);
+        }
         self.stir();
+        !buried
     }
 
     /// Wakes one who sleeps until there is a message.
     fn stir(&self) {
         let tail = &self.ground.ends.tail;
-        // The flags go, so that one who has set its own and is about to sleep does not: it set it under the lock.
-        let old = Mark(tail.at.fetch_and(!Mark::WAITING, Ordering::AcqRel));
+        let old = tail.quieten();
         if old.asleep() {
             futex::wake(&tail.at, u32::MAX);
         }
@@ -193,22 +211,20 @@ impl Consumer<'_> {
         }
     }
 
-    /// Moves a message to the dead letters. A death in the middle is made good by `repair`: how many letters there were tells how far it got.
-    fn bury_letter(&mut self, index: usize, head: Head) {
-        let (ground, ends) = (self.ground, &self.ground.ends);
-        let Some(letters) = &ground.dead_letters else { return };
+    /// Moves a message to the dead letters; whether they took it.
+    fn bury_letter(&self, letters: &Channel, index: usize, head: Head) -> bool {
         let mut message = Vec::new();
-        ground.read(index, head.len(), &mut message);
-        // Only ever pushed to under this lock. Release, all: in this order, whoever dies.
-        ends.letters.store(letters.ground.ends.tail.total(), Ordering::Release);
-        ends.moving.store(index as u64 + 1, Ordering::Release);
-        while let Err(Error::Full { .. }) = letters.try_push(&message) {
-            if !matches!(letters.try_pop(), Ok(Some(_))) {
-                break;
+        self.ground.read(index, head.len(), &mut message);
+        loop {
+            match letters.try_push(&message) {
+                Ok(()) => break,
+                Err(Error::Full { .. }) if matches!(letters.try_pop(), Ok(Some(_))) => {}
+                Err(_) => return false,
             }
         }
-        self.done(index, head);
-        ends.moving.store(0, Ordering::Release);
+        // Release: after the letter has arrived.
+        self.ground.head(index).store(head.done().0, Ordering::Release);
+        true
     }
 
     /// The first message that nobody has, where some are leased.
@@ -221,7 +237,7 @@ impl Consumer<'_> {
         };
         // The oldest keeps the room of all others, so it is looked at each time; the rest when there is nothing else to be had.
         if let Some(oldest) = self.at(0).filter(|oldest| dead(oldest.head, None)) {
-            self.take_back(oldest.index, oldest.head);
+            self.give_back(oldest.index, oldest.head);
         }
         let mut ahead = owned(&floor.ahead) as usize;
         let mut look_again = true;
@@ -241,7 +257,8 @@ impl Consumer<'_> {
             while let Some(one) = self.at(at) {
                 at += words_of(one.head.len());
                 if dead(one.head, closely.then_some(Look::Close)) {
-                    self.take_back(one.index, one.head);
+                    // One that went to the dead letters is nothing to be had.
+                    look_again = !self.give_back(one.index, one.head);
                     break;
                 }
             }
@@ -250,13 +267,8 @@ impl Consumer<'_> {
         }
     }
 
-    /// Takes a message back from the dead.
-    fn take_back(&mut self, index: usize, head: Head) {
-        self.count_out(-1);
-        self.give_back(index, head);
-    }
-
-    /// After the lock's owner died: the hints are worked out anew, a letter that was on its way arrives.
+    /// After the lock's owner died: the hints are worked out anew, a lease that was coming back has come back or has not, a letter that was
+    /// on its way has arrived or has not; and whoever waits looks for himself, for the dead may have been about to tell him.
     #[cold]
     pub(super) fn repair(&mut self) {
         let (ground, ends) = (self.ground, &self.ground.ends);
@@ -264,21 +276,31 @@ impl Consumer<'_> {
         if let Some(index) = moving.checked_sub(1) {
             // Relaxed: under the lock.
             let head = Head(ground.head(index).load(Ordering::Relaxed));
-            let letters = ground.dead_letters.as_ref().map_or(0, |letters| letters.ground.ends.tail.total());
-            if letters != owned(&ends.letters) && head.holder() != 0 {
+            let (undone, arrived) = (head.holder() != 0, ground.letters() != owned(&ends.letters));
+            if undone && arrived {
                 ground.head(index).store(head.done().0, Ordering::Release);
             }
+            // Release, all: in this order, whoever dies.
+            ends.returned.store(owned(&ends.before) + u64::from(!undone || arrived), Ordering::Release);
             ends.moving.store(0, Ordering::Release);
         }
         let (mut at, mut out) = (0, 0);
         while let Some(one) = self.at(at) {
             at += words_of(one.head.len());
-            out += u64::from(one.head.holder() != 0);
+            out += u64::from(!one.head.is_ready());
         }
         // Relaxed: under the lock.
         ends.floor.out.store(out, Ordering::Relaxed);
         ends.floor.ahead.store(0, Ordering::Relaxed);
         self.reclaim();
+        ground.tell_all();
+    }
+}
+
+impl Ground {
+    /// How many letters there were ever; only ever pushed to under the consumers' lock.
+    fn letters(&self) -> u64 {
+        self.dead_letters.as_ref().map_or(0, |letters| letters.ground.ends.tail.total())
     }
 }
 

@@ -14,7 +14,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mark(pub(super) u64);
 
-const ASLEEP: u64 = 1;
+pub(super) const ASLEEP: u64 = 1;
 const CLOSED: u64 = 2;
 const ARMED: u64 = 4;
 const FLIP: u64 = 8;
@@ -32,16 +32,13 @@ fn field(word: u64, at: u32, bits: u32) -> u64 {
 }
 
 impl Mark {
-    /// The flags of those who wait.
-    pub(super) const WAITING: u64 = ASLEEP | ARMED;
-
     pub(super) fn index(self) -> usize {
         (self.0 >> INDEX_AT) as usize
     }
     /// Whether anybody waits, asleep or with epoll.
     #[inline(always)]
     pub(super) fn waited_for(self) -> bool {
-        self.0 & Self::WAITING != 0
+        self.0 & (ASLEEP | ARMED) != 0
     }
     pub(super) fn asleep(self) -> bool {
         self.0 & ASLEEP != 0
@@ -65,11 +62,6 @@ impl Mark {
     pub(super) fn with_closed(self) -> Mark {
         Mark(self.0 | CLOSED)
     }
-    /// The same place, with nobody waiting.
-    pub(super) fn quiet(self) -> Mark {
-        Mark(self.0 & !Self::WAITING)
-    }
-
     /// `words` further and `messages` later, in a ring of `ring` words; nobody waits for that any more.
     #[inline(always)]
     pub(super) fn advanced(self, words: usize, messages: usize, ring: usize) -> Mark {

@@ -16,16 +16,16 @@
 //!
 //! # Leases (`lease`)
 //! A leased message stays in the ring, its head names who has it. The floor moves over what is done with, and so waits for the oldest lease. What
-//! is known about the messages between floor and tail is in their heads; how many are leased, and from where on it is worth looking, are hints, and
-//! are worked out anew after a death.
+//! is known about the messages between floor and tail is in their heads; how many are not ready (leased, or done with behind a lease), and from
+//! where on it is worth looking, are hints, and are worked out anew after a death.
 //!
 //! | dies | then |
 //! |---|---|
 //! | pushing, before the tail moves | nothing was pushed; the next producer writes over it |
-//! | after it, before the wake-up | the message is there; who sleeps finds it at the end of its slice, at once if the manager buries the dead |
+//! | after it, before the wake-up | the message is there; who sleeps finds it at the end of its slice; the next producer is told by the lock, and tells all |
 //! | popping, before the floor moves or the head says done | the message is there for the next |
 //! | holding a lease | the next consumer takes it back: the oldest at once, others when there is nothing else to be had |
-//! | moving a message to the dead letters | the next consumer finds out by the number of letters whether it arrived |
+//! | giving a lease back | the next consumer finds out by the head, and by the number of dead letters, whether it has come back |
 
 #![forbid(unsafe_code)]
 

@@ -11,14 +11,22 @@ use std::time::Duration;
 use super::Channel;
 use super::ground::Ground;
 use super::pop::Consumer;
-use crate::robust::{Patience, SLICE, known_dead};
-use crate::sync::{EventFd, Ordering, clock, wait_readable};
+use crate::robust::{Patience, SLICE, certainly_dead};
+use crate::sync::{EventFd, Look, Ordering, clock, futex, wait_readable};
 use crate::{Error, Result};
 
 /// An eventfd that is readable when there is something to pop; see [`Channel::notifier`].
 #[derive(Debug)]
 pub struct Notifier<'c> {
     eventfd: &'c EventFd,
+}
+
+impl Notifier<'_> {
+    /// Waits until it is readable; for the project's own harnesses, not part of the contract.
+    #[doc(hidden)]
+    pub fn wait(&self) -> Result<()> {
+        wait_readable(&[self.eventfd], u64::MAX)
+    }
 }
 
 impl AsFd for Notifier<'_> {
@@ -98,7 +106,7 @@ impl Channel {
         }
         let patience = timeout.map_or(Patience::Endless, Patience::lasting);
         let notifiers: Vec<_> = channels.iter().map(|channel| channel.notifier()).collect();
-        let fds: Vec<_> = notifiers.iter().map(AsFd::as_fd).collect();
+        let eventfds: Vec<_> = notifiers.iter().map(|notifier| notifier.eventfd).collect();
         loop {
             for (n, channel) in channels.iter().enumerate() {
                 if channel.ground.ready_or_armed()? {
@@ -111,7 +119,7 @@ impl Channel {
                 Patience::None | Patience::Endless => SLICE,
             };
             // In slices: what the dead have leased becomes ready without a signal.
-            wait_readable(&fds, left.min(SLICE))?;
+            wait_readable(&eventfds, left.min(SLICE))?;
         }
     }
 }
@@ -132,7 +140,8 @@ impl Ground {
         loop {
             let mut consumer = Consumer::enter(self, Patience::None)?;
             let tail = self.ends.tail.mark();
-            if consumer.first(true).is_some() || tail.closed() {
+            // As in `next`: what is leased may come back.
+            if consumer.first(true).is_some() || tail.closed() && consumer.alone() {
                 return Ok(true);
             }
             if consumer.arm(tail) {
@@ -141,12 +150,28 @@ impl Ground {
         }
     }
 
+    /// Has everybody who waits for either end look for himself: after the death of one who may have been about to tell them, and when the channel
+    /// is closed.
+    #[cold]
+    pub(super) fn tell_all(&self) {
+        for end in [&self.ends.tail, &self.ends.floor] {
+            end.quieten();
+            // Whatever they were: the dead may have taken the flag away.
+            futex::wake(&end.at, u32::MAX);
+        }
+        if self.waited_for() {
+            self.filled.signal();
+            self.emptied.signal();
+        }
+    }
+
     /// After a push: tells those who wait for the eventfd although its flag was gone, because the one that was to look died.
     #[inline]
     pub(super) fn signal_for_the_dead(&self) {
         if self.waited_for() {
             let word = self.ends.floor.lock.load();
-            if word.dirty() || word.owner().is_some_and(known_dead) {
+            // Quickly: mostly it is a consumer that is just taking something.
+            if word.dirty() || word.owner().is_some_and(|owner| certainly_dead(owner, Look::Quick)) {
                 self.filled.signal();
             }
         }

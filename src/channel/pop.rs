@@ -8,7 +8,7 @@ use super::mark::{Head, Mark};
 use super::push::enter;
 use super::wait::Waiting;
 use crate::robust::{Owned, Patience, at_once};
-use crate::sync::{Ordering, owned};
+use crate::sync::{Ordering, futex, owned};
 use crate::{Error, Result};
 
 impl Channel {
@@ -121,7 +121,7 @@ impl Channel {
             let mut message = Vec::new();
             ground.read(first.index, first.head.len(), &mut message);
             let result = f(&message);
-            consumer.take(first);
+            consumer.take_if_mine(first);
             Ok(result)
         })
     }
@@ -166,7 +166,7 @@ impl Channel {
             if !consumer.alone() {
                 ground.read(first.index, first.head.len(), &mut message);
                 f(&message);
-                consumer.take(first);
+                consumer.take_if_mine(first);
                 return Ok((true, 1));
             }
             let mut batch = Batch { consumer, words: 0, messages: 0 };
@@ -264,7 +264,7 @@ impl Ground {
                 waiting.as_mut().is_some_and(|waiting: &mut Waiting<'_>| std::mem::take(&mut waiting.closely));
             if let Some(first) = consumer.first(closely) {
                 if waiting.is_some_and(|waiting| waiting.slept) {
-                    self.wake_another();
+                    consumer.pass_on();
                 }
                 return f(&mut consumer, first);
             }
@@ -290,11 +290,10 @@ impl<'g> Consumer<'g> {
         self.lock.is_mine()
     }
 
-    /// Whether nothing is leased, nor anything done with lies behind what is: then the floor alone says what is there.
+    /// Whether nothing is leased, nor anything done with lies behind what is ready: then the floor alone says what is there.
     #[inline(always)]
     pub(super) fn alone(&self) -> bool {
-        let floor = &self.ground.ends.floor;
-        owned(&floor.out) == 0 && owned(&floor.ahead) == 0
+        owned(&self.ground.ends.floor.out) == 0
     }
 
     /// The first message that nobody has. `closely`: whether those who have leased some are looked at closely.
@@ -325,16 +324,43 @@ impl<'g> Consumer<'g> {
         Some(First { index, head })
     }
 
+    /// One that slept has found a message, and others may be asleep still: it wakes the next one if there may be another message, and else leaves
+    /// that to the next push. The flag is set only where there is nothing to be had: one that set it before, and is about to sleep, must not take this
+    /// for its own.
+    #[cold]
+    pub(super) fn pass_on(&self) {
+        let (floor, tail) = (&self.ground.ends.floor, &self.ground.ends.tail);
+        loop {
+            let seen = tail.mark();
+            if floor.mark().messages_to(seen) > owned(&floor.out) as usize + 1 {
+                futex::wake(&tail.at, 1);
+                return;
+            }
+            // Fails when the tail has moved meanwhile, perhaps for nobody.
+            if tail.flag(seen, Mark::with_sleepers).is_some() {
+                return;
+            }
+        }
+    }
+
     /// Takes a message for good.
     #[inline(always)]
     pub(super) fn take(&mut self, first: First) {
         if self.alone() {
             return self.move_floor(words_of(first.head.len()), 1);
         }
+        self.count_out(1);
         self.done(first.index, first.head);
     }
 
-    /// Says that a message is done with: the commit; and reclaims what lies at the floor.
+    /// After a closure: in a process that was forked in it, nothing happens; the message is its parent's.
+    fn take_if_mine(&mut self, first: First) {
+        if self.is_mine() {
+            self.take(first);
+        }
+    }
+
+    /// Says that a message is done with, which counts as out already: the commit; and reclaims what lies at the floor.
     #[cold]
     pub(super) fn done(&mut self, index: usize, head: Head) {
         // Release: what was made of the message happens before it is gone.
@@ -353,6 +379,7 @@ impl<'g> Consumer<'g> {
             let ahead = owned(&self.ground.ends.floor.ahead) as usize;
             // Before the floor: a hint that is too low is made good by a longer look. Relaxed: under the lock.
             self.ground.ends.floor.ahead.store(ahead.saturating_sub(words) as u64, Ordering::Relaxed);
+            self.count_out(-(messages as i64));
             self.move_floor(words, messages);
         }
     }
@@ -368,15 +395,6 @@ impl<'g> Consumer<'g> {
 
     /// Asks for the eventfd, having found nothing since `tail`; false when something came meanwhile.
     pub(super) fn arm(&mut self, tail: Mark) -> bool {
-        let ends = &self.ground.ends;
-        let Some(armed) = ends.tail.flag(tail, Mark::with_eventfd) else { return false };
-        // After the flag: whoever pushes from here on makes it readable again, or did so before it was cleared, which is made good.
-        self.ground.filled.clear();
-        // Acquire: pairs with the AcqRel of `moved`.
-        if ends.tail.at.load(Ordering::Acquire) == armed.0 {
-            return true;
-        }
-        self.ground.filled.signal();
-        false
+        self.ground.ends.tail.arm(tail, &self.ground.filled)
     }
 }

@@ -125,21 +125,14 @@ impl Channel {
     pub fn close(&self) -> Result<()> {
         let ground = &*self.ground;
         let producer = Producer::enter(ground, Patience::Endless)?;
-        let tail = &ground.ends.tail;
-        // Only under the lock, so that no producer's swap undoes it. Changed by a read-modify-write, for others set their flags meanwhile.
-        let mut seen = tail.mark();
-        while let Err(now) =
-            tail.at.compare_exchange(seen.0, seen.quiet().with_closed().0, Ordering::AcqRel, Ordering::Acquire)
-        {
-            seen = Mark(now);
-        }
+        // Only under the lock, so that no producer's swap undoes it.
+        ground.ends.tail.close();
+        // The other end as well, so that one that has looked there for room, and is about to set its flag, does not. A consumer's swap may undo it; then
+        // that end has changed all the same.
+        ground.ends.floor.close();
+        ground.tell_all();
+        // Last: should this process die before it has told all, the next producer is told, and tells them.
         drop(producer);
-        futex::wake(&tail.at, u32::MAX);
-        ground.filled.signal();
-        // Those who wait for room sleep on the other end. Their flags go, so that one who has set its own and is about to sleep does not.
-        ground.ends.floor.at.fetch_and(!Mark::WAITING, Ordering::AcqRel);
-        futex::wake(&ground.ends.floor.at, u32::MAX);
-        ground.emptied.signal();
         Ok(())
     }
 
@@ -191,8 +184,11 @@ pub(super) struct Producer<'g> {
 impl<'g> Producer<'g> {
     #[inline(always)]
     pub(super) fn enter(ground: &'g Ground, patience: Patience) -> Result<Producer<'g>> {
-        // A dead owner's lock needs no repair: what it wrote beyond the tail is nobody's.
         let owned = enter(&ground.ends.tail, ground.tail, patience)?;
+        if owned.recovered() {
+            // What it wrote beyond the tail is nobody's; but it may have moved the tail, and told nobody.
+            ground.tell_all();
+        }
         Ok(Producer { ground, lock: owned })
     }
 
@@ -248,14 +244,14 @@ impl Ground {
         let mut waiting = None;
         loop {
             let producer = Producer::enter(self, patience)?;
-            let offered = producer.offer(words, messages, &write);
-            drop(producer);
-            match offered {
+            match producer.offer(words, messages, &write) {
                 Offer::Taken(old) => {
-                    self.announce(old, messages, waiting.is_some_and(|waiting: Waiting<'_>| waiting.slept));
+                    let slept = waiting.is_some_and(|waiting: Waiting<'_>| waiting.slept);
+                    self.announce(old, words, messages, slept);
                     return Ok(());
                 }
                 Offer::Full(floor) => {
+                    drop(producer);
                     let waiting = waiting.get_or_insert_with(|| Waiting::new(&self.in_vain[1]));
                     self.wait_for_room(floor, waiting, patience)?;
                 }
@@ -264,16 +260,17 @@ impl Ground {
         }
     }
 
-    /// Tells of what was pushed, if somebody waits for it. `slept`: others may be asleep still, until there is room.
+    /// Tells of what was pushed, if somebody waits for it. `slept`: others may be asleep still, until there is room. All this before the lock is let go:
+    /// should this process die first, the next producer is told, and tells those who wait.
     #[inline(always)]
-    pub(super) fn announce(&self, old: Mark, messages: usize, slept: bool) {
+    pub(super) fn announce(&self, old: Mark, words: usize, messages: usize, slept: bool) {
         if old.waited_for() || slept || self.waited_for() {
-            self.wake_for(old, messages, slept);
+            self.wake_for(old, words, messages, slept);
         }
     }
 
     #[cold]
-    fn wake_for(&self, old: Mark, messages: usize, slept: bool) {
+    fn wake_for(&self, old: Mark, words: usize, messages: usize, slept: bool) {
         if old.asleep() {
             futex::wake(&self.ends.tail.at, u32::try_from(messages).unwrap_or(u32::MAX));
         }
@@ -283,8 +280,25 @@ impl Ground {
             self.signal_for_the_dead();
         }
         if slept {
-            // Who was woken cannot know whether it was the only one. Relaxed: the flag publishes nothing.
-            self.ends.floor.at.fetch_or(1, Ordering::Relaxed);
+            self.pass_on(old.advanced(words, messages, self.words()), words);
+        }
+    }
+
+    /// One that slept has found room, and others may be asleep still: it wakes the next one if there is room for one more message like its own, and
+    /// else leaves that to the next pop. Under the lock.
+    #[cold]
+    fn pass_on(&self, tail: Mark, words: usize) {
+        let (floor, ring) = (&self.ends.floor, self.words());
+        loop {
+            let seen = floor.mark();
+            if seen.words_to(tail, ring) + words <= ring {
+                futex::wake(&floor.at, 1);
+                return;
+            }
+            // Fails when the floor has moved meanwhile, perhaps for nobody.
+            if floor.flag(seen, Mark::with_sleepers).is_some() {
+                return;
+            }
         }
     }
 
@@ -293,8 +307,7 @@ impl Ground {
     pub(super) fn wait_for_room(&self, floor: Mark, waiting: &mut Waiting<'_>, patience: Patience) -> Result<()> {
         let (ends, seat) = (&*self.ends, me()?);
         if matches!(patience, Patience::None) {
-            // The word was read before the look, so whoever makes room after it meets the flag.
-            if self.waited_for() && ends.floor.flag(floor, Mark::with_eventfd).is_none() {
+            if self.waited_for() && !ends.floor.arm(floor, &self.emptied) {
                 return Ok(());
             }
             return Err(Error::Full { capacity: self.bytes });

@@ -136,10 +136,11 @@ impl PushSession<'_> {
             };
             match producer.offer(words_of(message.len()), 1, &|start| ground.write(start, message)) {
                 Offer::Taken(old) => {
+                    let slept = waiting.is_some_and(|waiting: Waiting<'_>| waiting.slept);
+                    ground.announce(old, words_of(message.len()), 1, slept);
                     if self.shared > 0 || ground.ends.tail.lock.is_wanted() {
                         self.share();
                     }
-                    ground.announce(old, 1, waiting.is_some_and(|waiting: Waiting<'_>| waiting.slept));
                     return Ok(());
                 }
                 Offer::Full(floor) => {
@@ -215,7 +216,7 @@ impl PopSession<'_> {
                 waiting.as_mut().is_some_and(|waiting: &mut Waiting<'_>| std::mem::take(&mut waiting.closely));
             if let Some(First { index, head }) = consumer.first(closely) {
                 if waiting.is_some_and(|waiting| waiting.slept) {
-                    ground.wake_another();
+                    consumer.pass_on();
                 }
                 ground.read(index, head.len(), message);
                 consumer.take(First { index, head });

@@ -124,11 +124,4 @@ impl Ground {
         seat.get_up();
         Ok(())
     }
-
-    /// Sets the flag of the sleepers once more for one who was woken and found something: it cannot know whether it was the only one.
-    #[cold]
-    pub(super) fn wake_another(&self) {
-        // Relaxed: the flag publishes nothing.
-        self.ends.tail.at.fetch_or(1, Ordering::Relaxed);
-    }
 }

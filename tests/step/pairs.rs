@@ -27,7 +27,7 @@ pub struct Pair {
 const WAITING: usize = 900;
 
 /// In such a time whoever waits for a living process that runs must get what it waits for.
-const BOUND: Duration = Duration::from_millis(5000);
+pub const BOUND: Duration = Duration::from_millis(5000);
 
 pub fn pair(
     name: &'static str,
@@ -42,7 +42,7 @@ impl Pair {
     pub fn arrange(self, arrange: fn(&mut World)) -> Pair {
         Pair { arrange, ..self }
     }
-    fn needs_b(self) -> Pair {
+    pub fn needs_b(self) -> Pair {
         Pair { needs_b: true, ..self }
     }
 }

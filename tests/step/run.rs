@@ -143,6 +143,7 @@ impl Run<'_> {
         control().clear();
         let check = if death.mode == Mode::Alive { self.op.alive } else { self.op.check };
         let status = crate::image::in_shadow(shadow, || judge(world, check, death));
+        shadow.lay_eventfds(image);
         verdict(status, death)
     }
 
@@ -163,8 +164,8 @@ impl Run<'_> {
         let (pid, rescue) = (child.pid as u32, self.op.rescue);
         let mut rescuer = Tracee::start(|| {
             deep.shadow.put_on();
-            // What guards a table is freed by the manager as anything is; but a table is repaired by whoever comes next.
-            let repairs = world.desk.is_some();
+            // What guards a table or a channel is freed by the manager as anything is; but it is repaired by whoever comes next.
+            let repairs = world.desk.is_some() || world.belt.is_some();
             if mode == Mode::Waiter || (mode == Mode::Manager && repairs) {
                 world.sit_down();
             }
@@ -212,6 +213,7 @@ impl Run<'_> {
         }
         self.tally.deep_steps += steps;
         rescuer.slay();
+        deep.shadow.lay_eventfds(image);
         Ok(())
     }
 
