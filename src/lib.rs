@@ -58,7 +58,7 @@ mod table;
 mod timer;
 
 pub use atomic::{Atomic, AtomicLong, Counter};
-pub use channel::{Channel, ChannelBuilder, ChannelStats, Lease, Notifier};
+pub use channel::{Channel, ChannelBuilder, ChannelStats, Lease, Notifier, PopSession, PushSession};
 pub use error::{Error, Result};
 pub use lock::{Barrier, Lock, LockGuard, ReadGuard, RwLock, Semaphore, WriteGuard};
 pub use robust::recover;

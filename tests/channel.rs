@@ -84,6 +84,20 @@ fn leases_come_back_to_the_front_and_wear_out() {
     assert_eq!((stats.pushed, stats.taken, stats.returned), (3, 3, 2));
 }
 
+/// What was taken behind a lease is gone, also when the lease comes back.
+#[test]
+fn nothing_comes_twice() {
+    let channel = Channel::new(4096).unwrap();
+    channel.push_many(&["a", "b", "c"]).unwrap();
+    let lease = channel.pop_lease().unwrap();
+    assert_eq!(channel.pop().unwrap(), b"b");
+    drop(lease);
+    assert_eq!((channel.pop().unwrap(), channel.pop().unwrap()), (b"a".to_vec(), b"c".to_vec()));
+    assert_eq!(channel.try_pop().unwrap(), None);
+    let stats = channel.stats().unwrap();
+    assert_eq!((stats.pushed, stats.taken, channel.len()), (3, 3, 0));
+}
+
 #[test]
 fn a_lease_of_a_dead_thread_comes_back() {
     let channel = Channel::new(4096).unwrap();

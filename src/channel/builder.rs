@@ -120,6 +120,13 @@ impl Channel {
     }
 
     /// Sets what a channel is to be: capacity, longest message, attempts.
+    ///
+    /// # Examples
+    /// ```
+    /// let tasks = commons::Channel::builder().capacity(1 << 20).max_message(1 << 10).max_attempts(3).build()?;
+    /// assert_eq!((tasks.capacity(), tasks.max_message()), (1 << 20, 1 << 10));
+    /// # Ok::<(), commons::Error>(())
+    /// ```
     pub fn builder() -> ChannelBuilder {
         ChannelBuilder { bytes: 0, max_message: None, max_attempts: 0 }
     }

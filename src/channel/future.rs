@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use super::{Channel, Notifier};
+use super::{Channel, Lease, Notifier};
 use crate::sync::ready;
 use crate::{Error, Result};
 
@@ -29,10 +29,40 @@ impl Channel {
         wait_with(self.notifier(), || self.try_pop()).await
     }
 
+    /// Leases the first message, waiting for one without holding the thread. Must be called inside a tokio runtime with I/O enabled.
+    ///
+    /// # Errors
+    /// As [`recv`](Channel::recv).
+    ///
+    /// # Examples
+    /// ```
+    /// let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    /// let tasks = commons::Channel::new(4096)?;
+    /// tasks.push(b"dig")?;
+    /// runtime.block_on(tasks.recv_lease())?.ack()?;
+    /// assert!(tasks.is_empty());
+    /// # Ok::<(), commons::Error>(())
+    /// ```
+    pub async fn recv_lease(&self) -> Result<Lease> {
+        if let Some(lease) = self.try_pop_lease()? {
+            return Ok(lease);
+        }
+        wait_with(self.notifier(), || self.try_pop_lease()).await
+    }
+
     /// Puts a message at the end, waiting for room without holding the thread. Must be called inside a tokio runtime with I/O enabled.
     ///
     /// # Errors
     /// As [`push`](Channel::push); [`Error::System`] when the kernel refuses another descriptor.
+    ///
+    /// # Examples
+    /// ```
+    /// let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    /// let channel = commons::Channel::new(4096)?;
+    /// runtime.block_on(channel.send(b"hello"))?;
+    /// assert_eq!(channel.pop()?, b"hello");
+    /// # Ok::<(), commons::Error>(())
+    /// ```
     pub async fn send(&self, message: &[u8]) -> Result<()> {
         let attempt = || match self.try_push(message) {
             Ok(()) => Ok(Some(())),

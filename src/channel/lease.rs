@@ -68,6 +68,17 @@ impl Channel {
 
     /// The messages that came back from as many leases as [`max_attempts`](crate::ChannelBuilder::max_attempts) allows; None where nothing was
     /// said of attempts. When it has no room left, its oldest go.
+    ///
+    /// # Examples
+    /// ```
+    /// let tasks = commons::Channel::builder().capacity(4096).max_attempts(2).build()?;
+    /// tasks.push(b"impossible")?;
+    /// drop(tasks.pop_lease()?);
+    /// drop(tasks.pop_lease()?);
+    /// assert!(tasks.try_pop_lease()?.is_none());
+    /// assert_eq!(tasks.dead_letters().unwrap().pop()?, b"impossible");
+    /// # Ok::<(), commons::Error>(())
+    /// ```
     pub fn dead_letters(&self) -> Option<&Channel> {
         self.ground.dead_letters.as_ref()
     }
@@ -95,7 +106,13 @@ impl Lease {
     /// # Errors
     /// [`Error::LeaseLost`] in a process that only inherited the lease by a fork; [`Error::TooManyParticipants`].
     pub fn ack(mut self) -> Result<()> {
-        self.end(|consumer, index, head| consumer.done(index, head))
+        self.end(|consumer, index, head| {
+            consumer.done(index, head);
+            // Where that was the last one, and nothing can come any more, those who wait have waited for the end.
+            if consumer.alone() && consumer.ground.ends.tail.mark().closed() {
+                consumer.stir();
+            }
+        })
     }
 
     /// Under the lock, if the message is still this lease's.
@@ -116,7 +133,7 @@ impl Lease {
         }
         f(&mut consumer, self.index, self.head);
         drop(consumer);
-        me()?.unnote_lease(ground.ends.key(&ground.ends.tail.at));
+        me()?.unnote_lease(ground.tail.at);
         Ok(())
     }
 }
@@ -138,7 +155,7 @@ impl Consumer<'_> {
     fn lease(&mut self, first: First) -> Result<Head> {
         let (ground, seat) = (self.ground, me()?);
         // For burial, which then wakes who waits for it. Without room in the ledger they find out at the end of their slice.
-        seat.note_lease(ground.ends.key(&ground.ends.tail.at));
+        seat.note_lease(ground.tail.at);
         let head = first.head.leased_to(seat.tag().bits());
         self.count_out(1);
         // Release: pairs with nothing but the lock; the store is the lease.
@@ -163,14 +180,15 @@ impl Consumer<'_> {
         ends.letters.store(ground.letters(), Ordering::Release);
         ends.moving.store(index as u64 + 1, Ordering::Release);
         ends.returned.store(returned + 1, Ordering::Release);
-        // The commit.
-        match letters {
-            Some(letters) => self.bury_letter(letters, index, head),
-            None => ground.head(index).store(back.0, Ordering::Release),
+        // The commit. A letter that is not taken (they are closed, or somebody was stopped in the middle of them) stays, and tries again when it comes
+        // back once more.
+        let buried = letters.is_some_and(|letters| self.bury_letter(letters, index, head));
+        if !buried {
+            ground.head(index).store(back.0, Ordering::Release);
         }
         // Before the floor moves: then the index may be another message's.
         ends.moving.store(0, Ordering::Release);
-        if letters.is_some() {
+        if buried {
             self.reclaim();
         } else {
             self.count_out(-1);
@@ -178,7 +196,7 @@ impl Consumer<'_> {
             ends.floor.ahead.store(0, Ordering::Relaxed);
         }
         self.stir();
-        letters.is_none()
+        !buried
     }
 
     /// Wakes one who sleeps until there is a message.
@@ -193,17 +211,20 @@ impl Consumer<'_> {
         }
     }
 
-    /// Moves a message to the dead letters.
-    fn bury_letter(&self, letters: &Channel, index: usize, head: Head) {
+    /// Moves a message to the dead letters; whether they took it.
+    fn bury_letter(&self, letters: &Channel, index: usize, head: Head) -> bool {
         let mut message = Vec::new();
         self.ground.read(index, head.len(), &mut message);
-        while let Err(Error::Full { .. }) = letters.try_push(&message) {
-            if !matches!(letters.try_pop(), Ok(Some(_))) {
-                break;
+        loop {
+            match letters.try_push(&message) {
+                Ok(()) => break,
+                Err(Error::Full { .. }) if matches!(letters.try_pop(), Ok(Some(_))) => {}
+                Err(_) => return false,
             }
         }
         // Release: after the letter has arrived.
         self.ground.head(index).store(head.done().0, Ordering::Release);
+        true
     }
 
     /// The first message that nobody has, where some are leased.

@@ -35,6 +35,11 @@ impl Mark {
     pub(super) fn index(self) -> usize {
         (self.0 >> INDEX_AT) as usize
     }
+    /// Whether anybody waits, asleep or with epoll.
+    #[inline(always)]
+    pub(super) fn waited_for(self) -> bool {
+        self.0 & (ASLEEP | ARMED) != 0
+    }
     pub(super) fn asleep(self) -> bool {
         self.0 & ASLEEP != 0
     }

@@ -36,8 +36,11 @@ mod ground;
 mod lease;
 mod mark;
 mod notify;
+mod pace;
 mod pop;
 mod push;
+mod session;
+mod wait;
 
 use std::sync::Arc;
 
@@ -45,6 +48,7 @@ pub use builder::{ChannelBuilder, ChannelStats};
 use ground::Ground;
 pub use lease::Lease;
 pub use notify::Notifier;
+pub use session::{PopSession, PushSession};
 
 /// A queue of messages in shared memory: any length, many producers, many consumers, first in, first out.
 ///

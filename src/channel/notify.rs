@@ -21,6 +21,14 @@ pub struct Notifier<'c> {
     eventfd: &'c EventFd,
 }
 
+impl Notifier<'_> {
+    /// Waits until it is readable; for the project's own harnesses, not part of the contract.
+    #[doc(hidden)]
+    pub fn wait(&self) -> Result<()> {
+        wait_readable(&[self.eventfd], u64::MAX)
+    }
+}
+
 impl AsFd for Notifier<'_> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.eventfd.as_fd()
@@ -37,7 +45,7 @@ impl Channel {
     /// An eventfd that becomes readable when there is something to pop, for epoll, poll and tokio.
     ///
     /// Wait for it only after a `try_pop` (or `drain`, `try_pop_lease`) that found nothing: that is what arms it, and makes it unreadable; nobody
-    /// has to read from it. Several processes may wait for the same channel; all are told. A push makes a system call only if somebody waits.
+    /// has to read from it. Ask for it once: asking makes it readable, so that who asks looks first. Several processes may wait for the same channel; all are told. A push makes a system call only if somebody waits.
     ///
     /// # Examples
     /// ```
@@ -54,7 +62,19 @@ impl Channel {
         Notifier { eventfd: &self.ground.filled }
     }
 
-    /// An eventfd that becomes readable when there is room again after a `try_push` found none.
+    /// An eventfd that becomes readable when there is room again after a `try_push` found none, which is what arms it.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::os::fd::AsFd;
+    /// let channel = commons::Channel::builder().capacity(16).max_message(8).build()?;
+    /// let room = channel.room_notifier();
+    /// channel.push(b"it fits.")?;
+    /// assert!(channel.try_push(b"more").is_err()); // armed
+    /// channel.pop()?;
+    /// let _readable_now = room.as_fd();
+    /// # Ok::<(), commons::Error>(())
+    /// ```
     pub fn room_notifier(&self) -> Notifier<'_> {
         self.ground.watch(&self.ground.emptied);
         Notifier { eventfd: &self.ground.emptied }
@@ -86,7 +106,7 @@ impl Channel {
         }
         let patience = timeout.map_or(Patience::Endless, Patience::lasting);
         let notifiers: Vec<_> = channels.iter().map(|channel| channel.notifier()).collect();
-        let fds: Vec<_> = notifiers.iter().map(AsFd::as_fd).collect();
+        let eventfds: Vec<_> = notifiers.iter().map(|notifier| notifier.eventfd).collect();
         loop {
             for (n, channel) in channels.iter().enumerate() {
                 if channel.ground.ready_or_armed()? {
@@ -99,7 +119,7 @@ impl Channel {
                 Patience::None | Patience::Endless => SLICE,
             };
             // In slices: what the dead have leased becomes ready without a signal.
-            wait_readable(&fds, left.min(SLICE))?;
+            wait_readable(&eventfds, left.min(SLICE))?;
         }
     }
 }
@@ -120,7 +140,8 @@ impl Ground {
         loop {
             let mut consumer = Consumer::enter(self, Patience::None)?;
             let tail = self.ends.tail.mark();
-            if consumer.first(true).is_some() || tail.closed() {
+            // As in `next`: what is leased may come back.
+            if consumer.first(true).is_some() || tail.closed() && consumer.alone() {
                 return Ok(true);
             }
             if consumer.arm(tail) {

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::Channel;
-use super::ground::{Ground, WHAT, words_of};
+use super::ground::{Ground, words_of};
 use super::mark::{Head, Mark};
-use super::push::at_the_door;
-use crate::robust::{Owned, Patience, Rest, Slices, at_once, me};
-use crate::sync::{Ordering, futex, owned, spin_hint, spins};
+use super::push::enter;
+use super::wait::Waiting;
+use crate::robust::{Owned, Patience, at_once};
+use crate::sync::{Ordering, futex, owned};
 use crate::{Error, Result};
 
 impl Channel {
@@ -49,6 +50,14 @@ impl Channel {
     ///
     /// # Errors
     /// [`Error::Timeout`], and as [`pop`](Channel::pop).
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// let channel = commons::Channel::new(4096)?;
+    /// assert!(matches!(channel.pop_timeout(Duration::from_millis(1)), Err(commons::Error::Timeout { .. })));
+    /// # Ok::<(), commons::Error>(())
+    /// ```
     pub fn pop_timeout(&self, timeout: Duration) -> Result<Vec<u8>> {
         let mut message = Vec::new();
         self.ground.pop_into(&mut message, Patience::lasting(timeout))?;
@@ -59,9 +68,38 @@ impl Channel {
     ///
     /// # Errors
     /// As [`pop`](Channel::pop).
+    ///
+    /// # Examples
+    /// ```
+    /// let channel = commons::Channel::new(4096)?;
+    /// channel.push_many(&["first", "2nd"])?;
+    /// let mut message = Vec::new();
+    /// channel.pop_into(&mut message)?;
+    /// channel.pop_into(&mut message)?;
+    /// assert_eq!(message, b"2nd");
+    /// # Ok::<(), commons::Error>(())
+    /// ```
     #[inline]
     pub fn pop_into(&self, message: &mut Vec<u8>) -> Result<()> {
         self.ground.pop_into(message, Patience::Endless)
+    }
+
+    /// Takes the first message into `message`, if there is one; otherwise that stays as it is.
+    ///
+    /// # Errors
+    /// As [`try_pop`](Channel::try_pop).
+    ///
+    /// # Examples
+    /// ```
+    /// let channel = commons::Channel::new(4096)?;
+    /// channel.push(b"hello")?;
+    /// let mut message = Vec::new();
+    /// assert!(channel.try_pop_into(&mut message)? && !channel.try_pop_into(&mut message)?);
+    /// assert_eq!(message, b"hello");
+    /// # Ok::<(), commons::Error>(())
+    /// ```
+    pub fn try_pop_into(&self, message: &mut Vec<u8>) -> Result<bool> {
+        Ok(at_once(self.ground.pop_into(message, Patience::None))?.is_some())
     }
 
     /// Shows the first message to `f`, waiting for one, and takes it when `f` has returned: a process that dies in it, or a panic, leaves the
@@ -148,6 +186,15 @@ impl Channel {
     ///
     /// # Errors
     /// As [`try_pop`](Channel::try_pop).
+    ///
+    /// # Examples
+    /// ```
+    /// let channel = commons::Channel::new(4096)?;
+    /// channel.push(b"hello")?;
+    /// assert_eq!(channel.peek()?, channel.try_pop()?);
+    /// assert_eq!(channel.peek()?, None);
+    /// # Ok::<(), commons::Error>(())
+    /// ```
     pub fn peek(&self) -> Result<Option<Vec<u8>>> {
         let ground = &*self.ground;
         at_once(ground.next(Patience::None, |_, first| {
@@ -168,7 +215,7 @@ pub(super) struct First {
 /// Holds the consumers' lock.
 pub(super) struct Consumer<'g> {
     pub(super) ground: &'g Ground,
-    lock: Option<Owned>,
+    lock: Owned,
 }
 
 /// Messages that `drain` is through with; they go at once, when it ends.
@@ -189,9 +236,7 @@ impl Drop for Batch<'_, '_> {
 impl Drop for Consumer<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        if let Some(lock) = self.lock.take() {
-            self.ground.ends.floor.lock.release(lock);
-        }
+        self.ground.ends.floor.lock.release(self.lock);
     }
 }
 
@@ -212,57 +257,19 @@ impl Ground {
         patience: Patience,
         f: impl FnOnce(&mut Consumer<'_>, First) -> Result<R>,
     ) -> Result<R> {
-        let mut consumer = Consumer::enter(self, patience)?;
-        if let Some(first) = consumer.first(false) {
-            return f(&mut consumer, first);
-        }
-        drop(consumer);
-        self.next_slowly(patience, f)
-    }
-
-    #[cold]
-    fn next_slowly<R>(&self, patience: Patience, f: impl FnOnce(&mut Consumer<'_>, First) -> Result<R>) -> Result<R> {
-        let ends = &*self.ends;
-        let seat = me()?;
-        let mut slices = Slices::new();
-        let mut left = spins();
-        let (mut slept, mut closely) = (false, matches!(patience, Patience::None));
+        let mut waiting = None;
         loop {
             let mut consumer = Consumer::enter(self, patience)?;
-            let tail = ends.tail.mark();
-            if let Some(first) = consumer.first(std::mem::take(&mut closely)) {
-                if slept {
-                    // Who was woken cannot know whether it was the only one. Relaxed: the flag publishes nothing.
-                    ends.tail.at.fetch_or(1, Ordering::Relaxed);
+            let closely =
+                waiting.as_mut().is_some_and(|waiting: &mut Waiting<'_>| std::mem::take(&mut waiting.closely));
+            if let Some(first) = consumer.first(closely) {
+                if waiting.is_some_and(|waiting| waiting.slept) {
+                    consumer.pass_on();
                 }
                 return f(&mut consumer, first);
             }
-            // What is leased may come back.
-            if tail.closed() && consumer.alone() {
-                return Err(Error::Closed);
-            }
-            if matches!(patience, Patience::None) {
-                if self.waited_for() && !consumer.arm(tail) {
-                    continue;
-                }
-                return Err(Error::Timeout { after: Duration::ZERO });
-            }
-            if left == 0 {
-                // Under the lock: who gives a lease back does so under it, and sees the flag.
-                let Some(flagged) = ends.tail.flag(tail, Mark::with_sleepers) else { continue };
-                drop(consumer);
-                patience.check()?;
-                seat.lie_down(self.ends.key(&ends.tail.at), 0);
-                slept = true;
-                closely = slices.rest(&ends.tail.at, flagged.0, patience) == Rest::SliceOver;
-                seat.get_up();
-            } else {
-                drop(consumer);
-                while left > 0 && ends.tail.mark().is_at(tail) {
-                    left -= 1;
-                    spin_hint();
-                }
-            }
+            let waiting = waiting.get_or_insert_with(|| Waiting::new(&self.in_vain[0]));
+            self.wait_for_message(&mut Some(consumer), false, waiting, patience)?;
         }
     }
 }
@@ -270,18 +277,17 @@ impl Ground {
 impl<'g> Consumer<'g> {
     #[inline(always)]
     pub(super) fn enter(ground: &'g Ground, patience: Patience) -> Result<Consumer<'g>> {
-        let lock = &ground.ends.floor.lock;
-        let owned = lock.acquire(ground.ends.key(lock.cell()), WHAT, at_the_door(patience))?;
-        let recovered = owned.recovered();
-        let mut consumer = Consumer { ground, lock: Some(owned) };
-        if recovered {
+        let owned = enter(&ground.ends.floor, ground.floor, patience)?;
+        let mut consumer = Consumer { ground, lock: owned };
+        if owned.recovered() {
             consumer.repair();
         }
         Ok(consumer)
     }
 
-    fn is_mine(&self) -> bool {
-        self.lock.as_ref().is_some_and(Owned::is_mine)
+    #[inline(always)]
+    pub(super) fn is_mine(&self) -> bool {
+        self.lock.is_mine()
     }
 
     /// Whether nothing is leased, nor anything done with lies behind what is ready: then the floor alone says what is there.
@@ -306,17 +312,35 @@ impl<'g> Consumer<'g> {
         let (mark, ring) = (floor.mark(), ground.words());
         let mut tail = Mark(owned(&floor.seen));
         if mark.words_to(tail, ring) <= ahead {
-            tail = ground.ends.tail.mark();
-            // Relaxed: under the lock.
-            floor.seen.store(tail.0, Ordering::Relaxed);
+            tail = floor.look_at(&ground.ends.tail, |tail| mark.messages_to(tail));
             if mark.words_to(tail, ring) <= ahead {
                 return None;
             }
         }
         let index = ground.wrapped(mark.index() + ahead);
+        ground.fetch_ahead(index, mark.words_to(tail, ring) - ahead, false);
         // Relaxed: written before the tail moved on, or under the lock.
         let head = Head(ground.head(index).load(Ordering::Relaxed));
         Some(First { index, head })
+    }
+
+    /// One that slept has found a message, and others may be asleep still: it wakes the next one if there may be another message, and else leaves
+    /// that to the next push. The flag is set only where there is nothing to be had: one that set it before, and is about to sleep, must not take this
+    /// for its own.
+    #[cold]
+    pub(super) fn pass_on(&self) {
+        let (floor, tail) = (&self.ground.ends.floor, &self.ground.ends.tail);
+        loop {
+            let seen = tail.mark();
+            if floor.mark().messages_to(seen) > owned(&floor.out) as usize + 1 {
+                futex::wake(&tail.at, 1);
+                return;
+            }
+            // Fails when the tail has moved meanwhile, perhaps for nobody.
+            if tail.flag(seen, Mark::with_sleepers).is_some() {
+                return;
+            }
+        }
     }
 
     /// Takes a message for good.
@@ -364,11 +388,8 @@ impl<'g> Consumer<'g> {
     fn move_floor(&mut self, words: usize, messages: usize) {
         let (ground, floor) = (self.ground, &self.ground.ends.floor);
         let old = floor.moved(floor.mark(), words, messages, ground.words());
-        if old.asleep() {
-            futex::wake(&floor.at, u32::try_from(messages).unwrap_or(u32::MAX));
-        }
-        if old.armed() {
-            ground.emptied.signal();
+        if old.waited_for() {
+            ground.tell_of_room(old, messages);
         }
     }
 

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::Channel;
-use super::ground::{Ground, WHAT, words_of};
+use super::ground::{End, Ground, Names, WHAT, words_of};
 use super::mark::Mark;
-use crate::robust::{Owned, Patience, Slices, me};
-use crate::sync::{Ordering, futex, owned, spin_hint, spins};
+use super::wait::Waiting;
+use crate::robust::{Owned, Patience, me};
+use crate::sync::{Ordering, futex, owned};
 use crate::{Error, Result};
 
 impl Channel {
@@ -49,6 +50,16 @@ impl Channel {
     ///
     /// # Errors
     /// [`Error::Timeout`], and as [`push`](Channel::push).
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use commons::{Channel, Error};
+    /// let channel = Channel::builder().capacity(16).max_message(8).build()?;
+    /// channel.push(b"it fits.")?;
+    /// assert!(matches!(channel.push_timeout(b"more", Duration::from_millis(1)), Err(Error::Timeout { .. })));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn push_timeout(&self, message: &[u8], timeout: Duration) -> Result<()> {
         self.ground.push(message, Patience::lasting(timeout))
     }
@@ -57,6 +68,9 @@ impl Channel {
     ///
     /// # Errors
     /// [`Error::TooLong`] when one is too long, or when all together are more than the ring holds; and as [`push`](Channel::push).
+    ///
+    /// # Panics
+    /// When the `as_ref` of a message gives another length the second time; nothing was pushed then.
     ///
     /// # Examples
     /// ```
@@ -80,12 +94,15 @@ impl Channel {
             return Ok(());
         }
         ground.put(words, messages.len(), Patience::Endless, |start| {
-            let mut at = start;
+            let (mut at, mut left) = (start, words);
             for message in messages {
                 let message = message.as_ref();
+                // Before the write: beyond the words that are free lie messages of others.
+                left = left.checked_sub(words_of(message.len())).expect("a message has the length that it had before");
                 ground.write(at, message);
                 at = ground.wrapped(at + words_of(message.len()));
             }
+            assert!(left == 0, "a message has the length that it had before");
         })
     }
 
@@ -108,13 +125,11 @@ impl Channel {
     pub fn close(&self) -> Result<()> {
         let ground = &*self.ground;
         let producer = Producer::enter(ground, Patience::Endless)?;
-        let tail = &ground.ends.tail;
-        // Only under the lock, so that no producer's swap undoes it. Changed by a read-modify-write, for others set their flags meanwhile.
-        let mut seen = tail.mark();
-        while let Err(now) = tail.at.compare_exchange(seen.0, seen.with_closed().0, Ordering::AcqRel, Ordering::Acquire)
-        {
-            seen = Mark(now);
-        }
+        // Only under the lock, so that no producer's swap undoes it.
+        ground.ends.tail.close();
+        // The other end as well, so that one that has looked there for room, and is about to set its flag, does not. A consumer's swap may undo it; then
+        // that end has changed all the same.
+        ground.ends.floor.close();
         ground.tell_all();
         // Last: should this process die before it has told all, the next producer is told, and tells them.
         drop(producer);
@@ -122,6 +137,12 @@ impl Channel {
     }
 
     /// Whether [`close`](Channel::close) was called.
+    ///
+    /// # Examples
+    /// ```
+    /// assert!(!commons::Channel::new(4096)?.is_closed());
+    /// # Ok::<(), commons::Error>(())
+    /// ```
     pub fn is_closed(&self) -> bool {
         self.ground.ends.tail.mark().closed()
     }
@@ -130,40 +151,84 @@ impl Channel {
 /// A moment that a call which waits for nothing allows another to leave the lock.
 pub(super) const DOOR: Duration = Duration::from_millis(20);
 
-pub(super) fn at_the_door(patience: Patience) -> Patience {
-    if matches!(patience, Patience::None) { Patience::lasting(DOOR) } else { patience }
+/// Takes one end's lock.
+#[inline(always)]
+pub(super) fn enter(end: &End, names: Names, patience: Patience) -> Result<Owned> {
+    match end.lock.acquire_at_once(names.lock) {
+        Some(owned) => Ok(owned),
+        None => knock(end, names, patience),
+    }
+}
+
+#[cold]
+fn knock(end: &End, names: Names, patience: Patience) -> Result<Owned> {
+    let patience = if matches!(patience, Patience::None) { Patience::lasting(DOOR) } else { patience };
+    end.lock.acquire(names.lock, WHAT, patience)
+}
+
+/// What became of an attempt to push.
+pub(super) enum Offer {
+    /// It is there; the tail as it was before, with the flags of those who wait.
+    Taken(Mark),
+    /// There is no room; the floor as it was then.
+    Full(Mark),
+    Closed,
 }
 
 /// Holds the producers' lock.
-struct Producer<'g> {
+pub(super) struct Producer<'g> {
     ground: &'g Ground,
-    lock: Option<Owned>,
+    lock: Owned,
 }
 
 impl<'g> Producer<'g> {
     #[inline(always)]
-    fn enter(ground: &'g Ground, patience: Patience) -> Result<Producer<'g>> {
-        let lock = &ground.ends.tail.lock;
-        let owned = lock.acquire(ground.ends.key(lock.cell()), WHAT, at_the_door(patience))?;
+    pub(super) fn enter(ground: &'g Ground, patience: Patience) -> Result<Producer<'g>> {
+        let owned = enter(&ground.ends.tail, ground.tail, patience)?;
         if owned.recovered() {
             // What it wrote beyond the tail is nobody's; but it may have moved the tail, and told nobody.
             ground.tell_all();
         }
-        Ok(Producer { ground, lock: Some(owned) })
+        Ok(Producer { ground, lock: owned })
+    }
+
+    /// Puts `messages` messages of together `words` words at the end, if there is room.
+    #[inline(always)]
+    pub(super) fn offer(&self, words: usize, messages: usize, write: &impl Fn(usize)) -> Offer {
+        let (ground, ends, ring) = (self.ground, &*self.ground.ends, self.ground.words());
+        let tail = ends.tail.mark();
+        if tail.closed() {
+            return Offer::Closed;
+        }
+        let mut floor = Mark(owned(&ends.tail.seen));
+        if floor.words_to(tail, ring) + words > ring {
+            floor = ends.tail.look_at(&ends.floor, |floor| (ring - floor.words_to(tail, ring)) / words);
+            if floor.words_to(tail, ring) + words > ring {
+                return Offer::Full(floor);
+            }
+        }
+        ground.fetch_ahead(tail.index(), ring - floor.words_to(tail, ring), true);
+        write(tail.index());
+        Offer::Taken(ends.tail.moved(tail, words, messages, ring))
+    }
+
+    /// Whether the lock is still this thread's, and not its parent's, from before a fork.
+    #[inline(always)]
+    pub(super) fn is_mine(&self) -> bool {
+        self.lock.is_mine()
     }
 }
 
 impl Drop for Producer<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        if let Some(lock) = self.lock.take() {
-            self.ground.ends.tail.lock.release(lock);
-        }
+        self.ground.ends.tail.lock.release(self.lock);
     }
 }
 
 impl Ground {
-    fn fits(&self, len: usize) -> Result<()> {
+    #[inline(always)]
+    pub(super) fn fits(&self, len: usize) -> Result<()> {
         if len > self.max_message { Err(Error::TooLong { len, max: self.max_message }) } else { Ok(()) }
     }
 
@@ -176,92 +241,91 @@ impl Ground {
     /// Puts `messages` messages of together `words` words, which the ring can hold, at the end.
     #[inline]
     fn put(&self, words: usize, messages: usize, patience: Patience, write: impl Fn(usize)) -> Result<()> {
-        if let Some(done) = self.put_at_once(words, messages, patience, &write, false)? {
-            return done;
-        }
-        self.put_slowly(words, messages, patience, write)
-    }
-
-    /// One attempt; None: there is no room. `slept`: others may be asleep still.
-    #[inline(always)]
-    #[allow(clippy::option_option)]
-    fn put_at_once(
-        &self,
-        words: usize,
-        messages: usize,
-        patience: Patience,
-        write: &impl Fn(usize),
-        slept: bool,
-    ) -> Result<Option<Result<()>>> {
-        let ends = &*self.ends;
-        let producer = Producer::enter(self, patience)?;
-        let tail = ends.tail.mark();
-        if tail.closed() {
-            return Ok(Some(Err(Error::Closed)));
-        }
-        let ring = self.words();
-        let mut floor = Mark(owned(&ends.tail.seen));
-        if floor.words_to(tail, ring) + words > ring {
-            floor = ends.floor.mark();
-            // Relaxed: under the lock.
-            ends.tail.seen.store(floor.0, Ordering::Relaxed);
-            if floor.words_to(tail, ring) + words > ring {
-                return Ok(None);
+        let mut waiting = None;
+        loop {
+            let producer = Producer::enter(self, patience)?;
+            match producer.offer(words, messages, &write) {
+                Offer::Taken(old) => {
+                    let slept = waiting.is_some_and(|waiting: Waiting<'_>| waiting.slept);
+                    self.announce(old, words, messages, slept);
+                    return Ok(());
+                }
+                Offer::Full(floor) => {
+                    drop(producer);
+                    let waiting = waiting.get_or_insert_with(|| Waiting::new(&self.in_vain[1]));
+                    self.wait_for_room(floor, waiting, patience)?;
+                }
+                Offer::Closed => return Err(Error::Closed),
             }
         }
-        write(tail.index());
-        let old = ends.tail.moved(tail, words, messages, ring);
-        // All this before the lock is let go: should this process die first, the next producer is told, and tells those who wait.
+    }
+
+    /// Tells of what was pushed, if somebody waits for it. `slept`: others may be asleep still, until there is room. All this before the lock is let go:
+    /// should this process die first, the next producer is told, and tells those who wait.
+    #[inline(always)]
+    pub(super) fn announce(&self, old: Mark, words: usize, messages: usize, slept: bool) {
+        if old.waited_for() || slept || self.waited_for() {
+            self.wake_for(old, words, messages, slept);
+        }
+    }
+
+    #[cold]
+    fn wake_for(&self, old: Mark, words: usize, messages: usize, slept: bool) {
         if old.asleep() {
-            futex::wake(&ends.tail.at, u32::try_from(messages).unwrap_or(u32::MAX));
+            futex::wake(&self.ends.tail.at, u32::try_from(messages).unwrap_or(u32::MAX));
         }
         if old.armed() {
             self.filled.signal();
         } else {
             self.signal_for_the_dead();
         }
-        drop(producer);
         if slept {
-            // Who was woken cannot know whether it was the only one. Relaxed: the flag publishes nothing.
-            ends.floor.at.fetch_or(1, Ordering::Relaxed);
+            self.pass_on(old.advanced(words, messages, self.words()), words);
         }
-        Ok(Some(Ok(())))
     }
 
+    /// One that slept has found room, and others may be asleep still: it wakes the next one if there is room for one more message like its own, and
+    /// else leaves that to the next pop. Under the lock.
     #[cold]
-    fn put_slowly(&self, words: usize, messages: usize, patience: Patience, write: impl Fn(usize)) -> Result<()> {
-        let ends = &*self.ends;
-        let seat = me()?;
-        let mut slices = Slices::new();
-        let mut left = spins();
-        let mut slept = false;
+    fn pass_on(&self, tail: Mark, words: usize) {
+        let (floor, ring) = (&self.ends.floor, self.words());
         loop {
-            let floor = ends.floor.mark();
-            if let Some(done) = self.put_at_once(words, messages, patience, &write, slept)? {
-                return done;
+            let seen = floor.mark();
+            if seen.words_to(tail, ring) + words <= ring {
+                futex::wake(&floor.at, 1);
+                return;
             }
-            if matches!(patience, Patience::None) {
-                // The word was read before the look, so whoever makes room after it meets the flag.
-                if self.waited_for() && !ends.floor.arm(floor, &self.emptied) {
-                    continue;
-                }
-                return Err(Error::Full { capacity: self.bytes });
+            // Fails when the floor has moved meanwhile, perhaps for nobody.
+            if floor.flag(seen, Mark::with_sleepers).is_some() {
+                return;
             }
-            if ends.floor.lock.load().owner() == Some(seat.tag()) {
-                // Inside a closure of `pop_with` or `drain`: nobody makes room before it returns.
-                return Err(Error::WouldDeadlock { what: WHAT });
-            }
-            while left > 0 && ends.floor.mark().is_at(floor) {
-                left -= 1;
-                spin_hint();
-            }
-            let Some(flagged) = ends.floor.flag(floor, Mark::with_sleepers) else { continue };
-            patience.check()?;
-            seat.lie_down(self.ends.key(&ends.floor.at), 0);
-            slept = true;
-            let _ = slices.rest(&ends.floor.at, flagged.0, patience);
-            seat.get_up();
         }
+    }
+
+    /// Waits until the floor, where it was when there was no room, has moved.
+    #[cold]
+    pub(super) fn wait_for_room(&self, floor: Mark, waiting: &mut Waiting<'_>, patience: Patience) -> Result<()> {
+        let (ends, seat) = (&*self.ends, me()?);
+        if matches!(patience, Patience::None) {
+            if self.waited_for() && !ends.floor.arm(floor, &self.emptied) {
+                return Ok(());
+            }
+            return Err(Error::Full { capacity: self.bytes });
+        }
+        if ends.floor.lock.load().owner() == Some(seat.tag()) {
+            // Inside a closure of `pop_with` or `drain`: nobody makes room before it returns.
+            return Err(Error::WouldDeadlock { what: WHAT });
+        }
+        if waiting.looks() {
+            waiting.look(&ends.floor, floor);
+            return Ok(());
+        }
+        let Some(flagged) = ends.floor.flag(floor, Mark::with_sleepers) else { return Ok(()) };
+        patience.check()?;
+        seat.lie_down(self.floor.at, 0);
+        waiting.sleep(&ends.floor, flagged, patience);
+        seat.get_up();
+        Ok(())
     }
 
     /// Whether anybody has ever asked for the eventfds.

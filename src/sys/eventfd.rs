@@ -38,8 +38,8 @@ impl AsFd for EventFd {
 }
 
 /// Waits until one of `fds` is readable, a signal comes, or `nanoseconds` are over.
-pub(crate) fn wait_readable(fds: &[BorrowedFd<'_>], nanoseconds: u64) -> Result<()> {
-    let mut all: Vec<_> = fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+pub(crate) fn wait_readable(fds: &[&EventFd], nanoseconds: u64) -> Result<()> {
+    let mut all: Vec<_> = fds.iter().map(|fd| PollFd::new(&fd.fd, PollFlags::IN)).collect();
     let time = rustix::event::Timespec {
         tv_sec: (nanoseconds / 1_000_000_000) as i64,
         tv_nsec: (nanoseconds % 1_000_000_000) as i64,
