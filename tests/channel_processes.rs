@@ -114,12 +114,21 @@ impl World {
         let mut batch: Vec<Vec<u8>> = vec![Vec::new(); HAND];
         let mut n = ledger.tried.get(me);
         while n < self.messages && ledger.stop.get(0) == 0 {
-            let way = dice.roll(4);
-            let count = if way == 0 { 1 + dice.roll(HAND as u64) as usize } else { 1 };
+            let way = dice.roll(5);
+            let count = if way == 0 || way == 4 { 1 + dice.roll(HAND as u64) as usize } else { 1 };
             for message in &mut batch[..count] {
                 n += 1;
                 let most = if count > 1 { 256 } else { channel.max_message() };
                 write(message, id(me, n), length(&mut dice, most).min(most - 8));
+            }
+            if way == 4 {
+                let mut session = channel.push_session();
+                for (message, n) in batch[..count].iter().zip(n - count as u64 + 1..) {
+                    ledger.tried.set(me, n);
+                    session.push(message).unwrap();
+                    ledger.sure.set(me, n);
+                }
+                continue;
             }
             ledger.tried.set(me, n);
             let pushed = match way {
@@ -174,6 +183,19 @@ impl Consumer<'_> {
                 }
                 self.hand.set(0, IDLE);
                 popped?;
+            }
+            6 if self.world.pops => {
+                let mut session = channel.pop_session();
+                for _ in 0..self.dice.roll(HAND as u64) {
+                    self.hand.set(0, POPS);
+                    let popped = session.pop_timeout(soon);
+                    if let Ok(message) = &popped {
+                        let id = self.check(message);
+                        self.world.ledger.arrives(id);
+                    }
+                    self.hand.set(0, IDLE);
+                    popped?;
+                }
             }
             3 => {
                 Channel::select(&[channel], Some(soon))?;

@@ -74,7 +74,7 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "channel_arms_without_a_second_look",
         file: "src/channel/ground.rs",
-        find: "self.at.load(Ordering::Acquire) == armed.0",
+        find: "self.at.compare_exchange(armed.0, armed.0, Ordering::AcqRel, Ordering::Acquire).is_ok()",
         replace: "true",
         caught_by: &["pair_channel_arm_push"],
     },
@@ -115,8 +115,8 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "channel_room_in_silence",
-        file: "src/channel/pop.rs",
-        find: "ground.emptied.signal();",
+        file: "src/channel/wait.rs",
+        find: "self.emptied.signal();",
         replace: "",
         caught_by: &["channel_pop_armed"],
     },
@@ -186,8 +186,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "channel_intent_void_behind_the_floor",
         file: "src/channel/lease.rs",
-        find: "ends.moving.store(0, Ordering::Release);\n        if letters.is_some() {\n            self.reclaim();\n        } else {\n            self.count_out(-1);\n            // Relaxed: under the lock.\n            ends.floor.ahead.store(0, Ordering::Relaxed);\n        }",
-        replace: "if letters.is_some() { self.reclaim(); } else { self.count_out(-1); ends.floor.ahead.store(0, Ordering::Relaxed); } ends.moving.store(0, Ordering::Release);",
+        find: "ends.moving.store(0, Ordering::Release);\n        if buried {\n            self.reclaim();\n        } else {\n            self.count_out(-1);\n            // Relaxed: under the lock.\n            ends.floor.ahead.store(0, Ordering::Relaxed);\n        }",
+        replace: "if buried { self.reclaim(); } else { self.count_out(-1); ends.floor.ahead.store(0, Ordering::Relaxed); } ends.moving.store(0, Ordering::Release);",
         caught_by: &["channel_lease_drop_worn"],
     },
     Mutant {

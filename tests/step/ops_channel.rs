@@ -37,6 +37,14 @@ fn pushes() -> Vec<Plan> {
         Plan::new("channel_push_empty_message", DONE, |b, _| outcome(b.channel.try_push(b"")))
             .arrange(|w| have(w, &[&"x".repeat(56), &"y".repeat(48)]))
             .then(|s| s.push("")),
+        Plan::new("channel_session_push", DONE, |b, _| {
+            let mut session = b.channel.push_session();
+            let first = outcome(session.push(b"a"));
+            first.max(outcome(session.push(SOME.as_bytes())))
+        })
+        .arrange(|w| turn(w, RING - 3))
+        .then(|s| s.push("a"))
+        .then(|s| s.push(SOME)),
         Plan::new("channel_push_too_long", TOO_LONG, |b, _| outcome(b.channel.push(&[7; RING * 8 - 7]))),
         Plan::new("channel_push_full", FULL, |b, _| outcome(b.channel.try_push(b"")))
             .arrange(|w| have(w, &["a", &"x".repeat(48), &"y".repeat(48)])),
@@ -73,6 +81,17 @@ fn pops() -> Vec<Plan> {
                 have(w, &[&"x".repeat(56), &"y".repeat(56)]);
             })
             .then(|s| s.take()),
+        Plan::new("channel_session_pop", NONE, |b, _| {
+            let mut session = b.channel.pop_session();
+            let both = session.pop().is_ok_and(|m| m == b"a") && session.pop().is_ok_and(|m| m == b"b");
+            if both { maybe(session.try_pop()) } else { FULL }
+        })
+        .arrange(|w| {
+            turn(w, RING - 3);
+            have(w, &["a", "b"]);
+        })
+        .then(|s| s.take())
+        .then(|s| s.take()),
         Plan::new("channel_pop_empty", NONE, |b, _| maybe(b.channel.try_pop())).arrange(|w| turn(w, 5)),
         Plan::new("channel_pop_timeout", TIMEOUT, |b, _| got(b.channel.pop_timeout(MS))).arrange(|w| turn(w, 5)),
         Plan::new("channel_pop_with", 10, |b, _| {

@@ -32,6 +32,9 @@ fn brief() -> Vec<Pair> {
         pair("pair_channel_full_pop_push", |w| seated(w, pop), |w| push(w, b"some of A"), |w, a, b| room_made(w, b, a))
             .arrange(full),
         pair("pair_channel_try_pop_try_pop", |w| seated(w, try_pop), try_pop, one_had_it).arrange(|w| plain(w, &["a"])),
+        pair("pair_channel_session_push", |w| seated(w, session_push), |w| push(w, b"B"), both_pushed)
+            .arrange(at_the_end),
+        pair("pair_channel_session_pop", |w| seated(w, session_pop), try_pop, drained).arrange(three),
         pair("pair_channel_drain_pop", |w| seated(w, drain), try_pop, drained).arrange(three),
         pair("pair_channel_lease_pop", |w| seated(w, lease), pop, one_each).arrange(two),
         pair("pair_channel_ack_pop", |w| leased(w, |lease| outcome(lease.ack())), pop, acked).arrange(two),
@@ -105,6 +108,21 @@ fn push_at_once(world: &World) -> u64 {
     outcome(world.belt().channel.push(b"some of A"))
 }
 
+/// Keeps the producers' end until it is through, but for one who wants it.
+fn session_push(world: &World) -> u64 {
+    outcome(world.belt().channel.push_session().push(b"some of A"))
+}
+
+/// The letters that it gets, as of a drain.
+fn session_pop(world: &World) -> u64 {
+    let mut session = world.belt().channel.pop_session();
+    let mut letters = 0;
+    while let Ok(Some(message)) = session.try_pop() {
+        letters = letters * 10 + u64::from(message[0] - b'a' + 1);
+    }
+    letters
+}
+
 fn try_push(world: &World) -> u64 {
     outcome(world.belt().channel.try_push(b"some of A"))
 }
@@ -168,6 +186,7 @@ fn left(world: &World, expected: &[&[u8]], returned: u64) -> Verdict {
 
 const A: u64 = 1000 + 256 + b'a' as u64;
 const B: u64 = A + 1;
+const C: u64 = A + 2;
 
 fn both_pushed(world: &World, a: u64, b: u64) -> Verdict {
     ensure!(a == DONE && b == DONE, "outcomes {a} and {b}");
@@ -205,6 +224,8 @@ fn one_had_it(world: &World, a: u64, b: u64) -> Verdict {
 fn drained(world: &World, drained: u64, popped: u64) -> Verdict {
     let right = match popped {
         A => drained == 23,
+        B => drained == 13,
+        C => drained == 12,
         NONE | TIMEOUT => drained == 123,
         _ => false,
     };
