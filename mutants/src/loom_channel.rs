@@ -129,10 +129,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "push_signals_nobody",
         file: "src/channel/push.rs",
-        find: r#"if old.armed() {
-            self.filled.signal();
-        }"#,
-        replace: "if old.armed() {}",
+        find: "old.armed()",
+        replace: "false",
         caught_by: &["channel_lease::a_push_tells_who_watches"],
     },
     Mutant {
@@ -167,20 +165,6 @@ pub const MUTANTS: &[Mutant] = &[
         caught_by: &["channel::room_for_two_wakes_two"],
     },
     Mutant {
-        name: "producer_flags_what_it_has_not_looked_at",
-        file: "src/channel/push.rs",
-        find: "ends.floor.flag(floor, Mark::with_sleepers)",
-        replace: "ends.floor.flag(ends.floor.mark(), Mark::with_sleepers)",
-        caught_by: &["channel::a_pop_wakes_who_waits_for_room"],
-    },
-    Mutant {
-        name: "producer_sleeps_without_a_flag",
-        file: "src/channel/push.rs",
-        find: "ends.floor.flag(floor, Mark::with_sleepers)",
-        replace: "Some(floor)",
-        caught_by: &["channel::a_pop_wakes_who_waits_for_room"],
-    },
-    Mutant {
         name: "end_is_told_to_consumers_alone",
         file: "src/channel/push.rs",
         find: "ground.ends.floor.close();",
@@ -190,9 +174,10 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "end_is_told_to_nobody",
         file: "src/channel/push.rs",
-        find: r#"ground.ends.floor.close();
-        ground.tell_all();"#,
-        replace: "ground.ends.floor.close();",
+        find: r#"ground.tell_all();
+        // Last: should this process die before it has told all, the next producer is told, and tells them.
+        drop(producer);"#,
+        replace: "drop(producer);",
         caught_by: &["channel::the_end_wakes_who_sleeps"],
     },
     Mutant {
@@ -248,20 +233,6 @@ pub const MUTANTS: &[Mutant] = &[
         caught_by: &["channel::two_pushes_wake_two", "channel_lease::two_that_are_given_back_wake_two"],
     },
     Mutant {
-        name: "consumer_flags_what_it_has_not_looked_at",
-        file: "src/channel/pop.rs",
-        find: "ends.tail.flag(tail, Mark::with_sleepers)",
-        replace: "ends.tail.flag(ends.tail.mark(), Mark::with_sleepers)",
-        caught_by: &["channel::a_push_wakes_who_sleeps"],
-    },
-    Mutant {
-        name: "consumer_sleeps_without_a_flag",
-        file: "src/channel/pop.rs",
-        find: "ends.tail.flag(tail, Mark::with_sleepers)",
-        replace: "Some(tail)",
-        caught_by: &["channel::a_push_wakes_who_sleeps"],
-    },
-    Mutant {
         name: "pop_takes_a_lease_for_the_end",
         file: "src/channel/pop.rs",
         find: "tail.closed() && consumer.alone()",
@@ -314,23 +285,19 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "letter_forgotten_after_its_room_is_free",
         file: "src/channel/lease.rs",
-        find: r#"ends.moving.store(0, Ordering::Release);
-        if buried {
-            self.reclaim();
-        }"#,
+        find: r#"// Before the floor moves: then the index may be another message's.
+        ends.moving.store(0, Ordering::Release);"#,
         replace: r#"if buried {
             self.reclaim();
         }
-        ends.moving.store(0, Ordering::Release);
-        if buried {
-        }"#,
+        ends.moving.store(0, Ordering::Release);"#,
         caught_by: &["channel_death::who_buries_a_letter_dies"],
     },
     Mutant {
         name: "letter_that_arrived_is_kept",
         file: "src/channel/lease.rs",
-        find: "if undone && arrived {",
-        replace: "if false {",
+        find: "undone && arrived",
+        replace: "false",
         caught_by: &["channel_death::who_buries_a_letter_dies"],
     },
     Mutant {
