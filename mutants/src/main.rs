@@ -8,6 +8,7 @@
 //! `cargo run --release --manifest-path mutants/Cargo.toml -- loom|step [NAME…]`
 
 mod loom;
+mod loom_channel;
 mod loom_table;
 mod step;
 mod step_channel;
@@ -49,7 +50,7 @@ struct Engine {
 const ENGINES: [Engine; 2] = [
     Engine {
         name: "loom",
-        mutants: &[loom::MUTANTS, loom_table::MUTANTS],
+        mutants: &[loom::MUTANTS, loom_channel::MUTANTS, loom_table::MUTANTS],
         folder: "loom-tests",
         build: &["test", "--release", "--no-run", "--message-format=json-render-diagnostics"],
         at_once: 2,

@@ -87,6 +87,10 @@ impl ChannelBuilder {
         let letters = match self.max_attempts {
             0 => None,
             _ => {
+                // Before the first of the two takes its room.
+                if let Some(region) = region {
+                    Ground::has_room(region, 2 * Ground::needs(self.bytes))?;
+                }
                 let letters = ChannelBuilder { max_attempts: 0, max_message: Some(max_message), ..self.clone() };
                 Some(letters.place(region)?)
             }

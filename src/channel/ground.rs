@@ -98,15 +98,12 @@ impl Ground {
         max_attempts: u32,
     ) -> Result<Arc<Ground>> {
         let words = words_for(bytes);
-        let asked = Region::bytes_for::<Ends>(1) + Region::bytes_for::<AtomicU64>(words);
+        let asked = Self::needs(bytes);
         let region = match region {
             Some(region) => region.clone(),
             None => Region::new(WHAT, asked)?,
         };
-        let left = region.size().saturating_sub(region.used());
-        if !crate::sync::MODELLED && asked > left {
-            return Err(Error::OutOfMemory { asked, left });
-        }
+        Self::has_room(&region, asked)?;
         let (filled, emptied) = (EventFd::new()?, EventFd::new()?);
         let ends: Place<Ends> = Place::new(&region, Kind::Channel)?;
         let ring = Row::new(&region, Kind::Ring, words)?;
@@ -126,6 +123,19 @@ impl Ground {
             region,
             in_vain: [AtomicU64::new(0), AtomicU64::new(0)],
         }))
+    }
+
+    /// What a ring of `bytes` bytes takes of its region.
+    pub(super) fn needs(bytes: usize) -> usize {
+        Region::bytes_for::<Ends>(1) + Region::bytes_for::<AtomicU64>(words_for(bytes))
+    }
+
+    pub(super) fn has_room(region: &Region, asked: usize) -> Result<()> {
+        let left = region.size().saturating_sub(region.used());
+        if asked > left && !crate::sync::MODELLED {
+            return Err(Error::OutOfMemory { asked, left });
+        }
+        Ok(())
     }
 
     /// Words of the ring.

@@ -338,12 +338,17 @@ fn room_for_two_wakes_two() {
 #[test]
 fn the_end_wakes_who_sleeps() {
     let tally = duet("channel, closed while a consumer sleeps").all(|tally| {
-        let ring = Ring::new(1);
+        let (ring, data) = (Ring::new(1), Data::default());
         let mut stage = Stage::default();
-        let its = ring.clone();
-        let consumer = stage.seated(move || its.pop().unwrap_err().to_string());
-        let its = ring.clone();
+        let (its, its_data) = (ring.clone(), data.clone());
+        let consumer = stage.seated(move || {
+            let end = its.pop().unwrap_err().to_string();
+            assert_eq!(its_data.whole(), 1, "what was done before the end is seen");
+            end
+        });
+        let (its, its_data) = (ring.clone(), data.clone());
         let closer = stage.seated(move || {
+            its_data.raise();
             its.close().unwrap();
             world::asleep()
         });
@@ -356,7 +361,7 @@ fn the_end_wakes_who_sleeps() {
 
 #[test]
 fn the_end_wakes_who_waits_for_room() {
-    let tally = duet("channel, closed while a producer sleeps").all(|tally| {
+    let tally = crowd("channel, closed while a producer sleeps").all(|tally| {
         let ring = Ring::full(&[1]);
         let mut stage = Stage::default();
         let its = ring.clone();

@@ -284,6 +284,21 @@ fn the_last_acknowledgement_is_the_end() {
     });
 }
 
+/// The end is not the end while something may come back.
+#[test]
+fn what_is_given_back_after_the_end() {
+    duet("lease, given back after the end").all(|_| {
+        let ring = Ring::full(&[1]);
+        let mut stage = Stage::default();
+        let lease = ring.pop_lease().unwrap();
+        ring.close().unwrap();
+        let consumer = taker(&mut stage, &ring);
+        stage.begin();
+        drop(lease);
+        assert_eq!(consumer.join(), 1);
+    });
+}
+
 #[test]
 fn the_last_acknowledgement_tells_who_watches() {
     duet("notifier, acknowledged after the end").all(|_| {
