@@ -99,6 +99,15 @@ fn write(message: &mut Vec<u8>, id: u64, len: usize) {
     message.resize(8 + len, id as u8);
 }
 
+/// Its name, if it is whole.
+fn whole(message: &[u8]) -> u64 {
+    let (name, rest) = message.split_first_chunk().expect("eight bytes");
+    let id = u64::from_le_bytes(*name);
+    let whole = rest.iter().all(|byte| *byte == id as u8) && (id >> 56) < PRODUCERS as u64;
+    assert!(whole, "a message is torn: {id:x}, {} bytes", message.len());
+    id
+}
+
 fn length(dice: &mut Dice, most: usize) -> usize {
     match dice.roll(256) {
         0 => dice.roll(most as u64 - 8) as usize,
@@ -173,6 +182,9 @@ struct Consumer<'w> {
 impl Consumer<'_> {
     fn one(&mut self) -> commons::Result<()> {
         let (channel, soon) = (&self.world.channel, Duration::from_millis(200));
+        if self.dice.roll(8) == 0 {
+            self.letters()?;
+        }
         match self.dice.roll(8) {
             0..3 if self.world.pops => {
                 self.hand.set(0, POPS);
@@ -241,6 +253,14 @@ impl Consumer<'_> {
         Ok(())
     }
 
+    /// What came back too often arrives as a dead letter, in any order.
+    fn letters(&mut self) -> commons::Result<()> {
+        let Some(letters) = self.world.channel.dead_letters() else { return Ok(()) };
+        letters.drain(HAND, |message| self.has(whole(message)))?;
+        self.hand.set(1, 0);
+        Ok(())
+    }
+
     fn drain(&mut self, most: usize) -> commons::Result<()> {
         let channel = &self.world.channel;
         channel.drain(most, |message| self.holds(message))?;
@@ -251,18 +271,19 @@ impl Consumer<'_> {
     /// Writes down that a message is here, which may come again if this process dies now.
     fn holds(&mut self, message: &[u8]) {
         let id = self.check(message);
+        self.has(id);
+    }
+
+    fn has(&mut self, id: u64) {
         let n = self.hand.get(1) as usize;
         self.hand.set(2 + n, id);
         self.hand.set(1, n as u64 + 1);
         self.world.ledger.arrives(id);
     }
 
-    /// The message is whole, and comes after those that came before, unless it was in somebody's hands.
+    /// The message comes after those that came before, unless it was in somebody's hands.
     fn check(&mut self, message: &[u8]) -> u64 {
-        let (name, rest) = message.split_first_chunk().expect("eight bytes");
-        let id = u64::from_le_bytes(*name);
-        let whole = rest.iter().all(|byte| *byte == id as u8) && (id >> 56) < PRODUCERS as u64;
-        assert!(whole, "a message is torn: {id:x}, {} bytes", message.len());
+        let id = whole(message);
         let (last, ledger) = (&mut self.last[(id >> 56) as usize], &self.world.ledger);
         let n = id & (MOST - 1);
         if n > *last {
@@ -321,7 +342,8 @@ fn every_message_comes_once_whoever_dies() {
     soak(true);
 }
 
-/// Where everybody writes down what he has before it is gone from the channel, nothing is lost, not even with the dead.
+/// Where everybody writes down what he has before it is gone from the channel, nothing is lost, not even with the dead; and what comes back too often
+/// is a dead letter.
 #[test]
 fn every_message_comes_at_least_once_whoever_dies() {
     soak(false);
@@ -335,7 +357,12 @@ fn soak(pops: bool) {
     note(&format!("COMMONS_CHAOS_SEED={seed} COMMONS_SOAK_MESSAGES={total}"));
     let messages = if total == 0 { MOST - HAND as u64 } else { total / 2 / PRODUCERS as u64 };
     assert!(messages <= MOST - HAND as u64, "the ledger has no room for so many");
-    let world = World { channel: Channel::new(1 << 16).unwrap(), ledger: Ledger::new(), messages, pops };
+    let channel = match pops {
+        // Now and then one that is full most of the time.
+        true => Channel::new(1 << (13 + seed % 4)).unwrap(),
+        false => Channel::builder().capacity(1 << 16).max_attempts(3).build().unwrap(),
+    };
+    let world = World { channel, ledger: Ledger::new(), messages, pops };
     let mut dice = Dice::new(seed);
     let baseline = commons::harness::census();
     let begun = Instant::now();
@@ -385,6 +412,9 @@ fn soak(pops: bool) {
                 }
             }
         }
+    }
+    if let Some(letters) = world.channel.dead_letters() {
+        letters.drain(usize::MAX, |message| world.ledger.arrives(whole(message))).unwrap();
     }
     judge(&world, &excuses, begun.elapsed(), stops);
     assert!(commons::harness::census() <= baseline + 1 + CONSUMERS + PRODUCERS, "slots leak");
