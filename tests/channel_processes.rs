@@ -2,86 +2,19 @@
 //! stopped and replaced at random; a ledger judges every single message. COMMONS_SOAK_MESSAGES says how many messages, instead of a few seconds of
 //! them (30000000 is the full soak; in release it takes minutes), COMMONS_CHAOS_SECS how many seconds; COMMONS_CHAOS_SEED repeats the dice.
 
+mod arrivals;
 mod common;
 mod ledger;
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use arrivals::{CONSUMERS, Excuses, HAND, IDLE, LEASED, LEASES, Ledger, MOST, POPS, PRODUCERS, id};
 use common::{Child, Dice, Exit, in_child, note};
 use commons::{Channel, Error, recover};
 use ledger::{Numbers, setting};
 
-const PRODUCERS: usize = 3;
-const CONSUMERS: usize = 3;
-/// Messages of one producer that the ledger has room for.
-const MOST: u64 = 1 << 24;
 const LONG: Duration = Duration::from_secs(30);
-/// Most messages in one hand.
-const HAND: usize = 16;
-
-/// What a consumer is at, in its first word: nothing that matters.
-const IDLE: u64 = 0;
-/// It may have taken a message that it has not written down: one may be lost with it.
-const POPS: u64 = 1;
-/// It may have leased messages that it has not written down: they may come out of order.
-const LEASES: u64 = 2;
-
-/// A nibble for each message: how often it came, at most seven times; and that it was leased.
-const LEASED: u64 = 8;
-
-fn id(producer: usize, n: u64) -> u64 {
-    (producer as u64) << 56 | n
-}
-
-struct Ledger {
-    nibbles: Vec<Numbers>,
-    /// Of each producer: the last message that it has tried to push, and the last whose push returned.
-    tried: Numbers,
-    sure: Numbers,
-    /// Of each consumer: what it is at; how many messages it has in hand, and which.
-    hands: Vec<Numbers>,
-    /// Messages that came out of order, and were not known to have been leased: how many, and which.
-    strays: Numbers,
-    arrived: Numbers,
-    stop: Numbers,
-}
-
-impl Ledger {
-    fn new() -> Ledger {
-        Ledger {
-            nibbles: (0..PRODUCERS).map(|_| Numbers::new(MOST as usize / 16 + 1)).collect(),
-            tried: Numbers::new(PRODUCERS),
-            sure: Numbers::new(PRODUCERS),
-            hands: (0..CONSUMERS).map(|_| Numbers::new(2 + HAND)).collect(),
-            strays: Numbers::new(1 << 16),
-            arrived: Numbers::new(1),
-            stop: Numbers::new(1),
-        }
-    }
-
-    fn place(&self, id: u64) -> (&Numbers, usize, u32) {
-        let n = id & (MOST - 1);
-        (&self.nibbles[(id >> 56) as usize], n as usize / 16, 4 * (n % 16) as u32)
-    }
-
-    fn nibble(&self, id: u64) -> u64 {
-        let (words, n, shift) = self.place(id);
-        words.get(n) >> shift & 15
-    }
-
-    fn leased(&self, id: u64) {
-        let (words, n, shift) = self.place(id);
-        words.or(n, LEASED << shift);
-    }
-
-    fn arrives(&self, id: u64) {
-        let (words, n, shift) = self.place(id);
-        assert!(words.get(n) >> shift & 7 < 7, "message {id:x} comes for ever");
-        words.add(n, 1 << shift);
-        self.arrived.add(0, 1);
-    }
-}
 
 struct World {
     channel: Channel,
@@ -297,46 +230,6 @@ impl Consumer<'_> {
     }
 }
 
-/// What the dead may be excused for.
-#[derive(Default)]
-struct Excuses {
-    /// Messages that may come once more for each time.
-    again: HashMap<u64, u64>,
-    /// Messages whose push did not return: from, and to.
-    doubtful: Vec<(u64, u64)>,
-    lost: u64,
-    strays: u64,
-    kills: u64,
-}
-
-impl Excuses {
-    /// One was killed, and says no more.
-    fn of(&mut self, world: &World, who: usize) {
-        self.kills += 1;
-        let ledger = &world.ledger;
-        if who < PRODUCERS {
-            let (sure, tried) = (ledger.sure.get(who), ledger.tried.get(who));
-            if sure < tried {
-                self.doubtful.push((id(who, sure + 1), id(who, tried)));
-                ledger.sure.set(who, tried);
-            }
-            return;
-        }
-        let hand = &ledger.hands[who - PRODUCERS];
-        match hand.get(0) {
-            POPS => self.lost += 1,
-            LEASES => self.strays += 1,
-            _ => {}
-        }
-        // The last may have been written and not yet counted.
-        for n in 0..(hand.get(1) as usize + 1).min(HAND) {
-            *self.again.entry(hand.get(2 + n)).or_default() += 1;
-        }
-        hand.set(0, IDLE);
-        (1..2 + HAND).for_each(|n| hand.set(n, 0));
-    }
-}
-
 #[test]
 fn every_message_comes_once_whoever_dies() {
     soak(true);
@@ -405,7 +298,7 @@ fn soak(pops: bool) {
                 match child.wait() {
                     Exit::Code(0) => lives[who] = None,
                     Exit::Signal(9) => {
-                        excuses.of(&world, who);
+                        excuses.of(&world.ledger, who);
                         lives[who] = Some(world.spawn(who, dice.roll(1 << 40)));
                     }
                     other => panic!("seed {seed}: {who} ended with {other:?}: {}", child.said()),

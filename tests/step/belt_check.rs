@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use commons::{Channel, Error};
 
-use crate::belt::{BROUGHT, Belt, CLOSED, DONE, How, Item, RING, SLEPT, Sleeper, State, number, words_of};
+use crate::belt::{BROUGHT, Belt, CLOSED, DONE, RING, SLEPT, Sleeper, number};
+use crate::belt_state::{How, Item, State, words_of};
 use crate::checker::{Death, Mode, SOON};
 use crate::kit::{CHILD, Check, INTRUDER, control, ensure, within};
 use crate::world::World;
