@@ -7,7 +7,7 @@
 //! ring     head │ bytes in whole words,  head │ bytes …          a message may go round the end of the ring
 //! ```
 //! Each end has its own lock and its own cache lines, so one producer and one consumer never wait for each other; each looks at the other's place
-//! only when its own memory of it is used up.
+//! only when its own memory of it is used up, and takes a breath before that when the two run in step (`pace`).
 //!
 //! # One store
 //! A push writes beyond the tail and then moves the tail, by one exchange (`mark`): it says where, how many messages, and which of two totals counts. A
@@ -26,6 +26,17 @@
 //! | popping, before the floor moves or the head says done | the message is there for the next |
 //! | holding a lease | the next consumer takes it back: the oldest at once, others when there is nothing else to be had |
 //! | giving a lease back | the next consumer finds out by the head, and by the number of dead letters, whether it has come back |
+//!
+//! # What it costs
+//! A push takes the lock, copies, moves the mark and lets go: three locked instructions, all on lines that no other producer touches; a pop likewise. A
+//! session (`session`) keeps the lock from message to message, which leaves one. Messages of 64 bytes, nanoseconds each, in one run on two cores
+//! that share a cache: push and then pop by one thread 38, by sessions 28 (`rtrb` 9); one producer and one consumer process 41, by sessions 30 (`rtrb` between two
+//! threads 28 to 39, a pipe 420 to 480, a socketpair 1150); 32 at a time 9. What was tried and bought nothing: fetching the message while its consumer
+//! still takes the lock; asking the clock only once a sleep.
+//!
+//! A wake-up of one who sleeps costs 1.4 times a bare futex's. A third of what it has on top is the timer of the slice, the rest the locks of both ends, at the
+//! cold start after a switch of processes. One who spins has the message after two cache lines have come over, the mark's and the message's, where a
+//! bare ping-pong moves one.
 
 #![forbid(unsafe_code)]
 
