@@ -11,6 +11,8 @@ usage() {
 Longer, on request:
   COMMONS_LOOM_BOUND=3 ./check.sh loom        the loom models at preemption bound 3
   COMMONS_CHAOS_SECS=600 ./check.sh test      ten minutes of chaos in each of the chaos tests
+  COMMONS_SOAK_MESSAGES=30000000 cargo test --release --test channel_processes
+                                              thirty million messages through a channel whose producers and consumers are killed
   COMMONS_FUZZ_SECS=3600 ./check.sh fuzz      an hour of fuzzing for each target
   cargo bench                                 the bars, as ratios; COMMONS_BARS=enforce makes a miss an error
 EOF

@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 use std::process::{Command, ExitCode};
 
-use commons::{Atomic, AtomicLong, Column, Counter, Lock, RwLock, Schema, Semaphore, Table};
+use commons::{Atomic, AtomicLong, Channel, Column, Counter, Lock, RwLock, Schema, Semaphore, Table};
 
 /// Every operation is repeated this often in the counted part.
 const TIMES: u64 = 1000;
@@ -23,7 +23,7 @@ const LIMITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.
 /// A name, and what makes the structure and gives the operation on it.
 type Operation = (&'static str, fn() -> Box<dyn Fn()>);
 
-const OPERATIONS: [Operation; 14] = [
+const OPERATIONS: [Operation; 18] = [
     ("Atomic::add", || {
         let hits = Atomic::new(0).expect("an atomic");
         Box::new(move || counted(|| _ = black_box(hits.add(1))))
@@ -93,6 +93,28 @@ const OPERATIONS: [Operation; 14] = [
             });
         })
     }),
+    ("Channel::push, pop_into, 64 bytes", || there_and_out(MOTTO.as_bytes())),
+    ("Channel::push, pop_into, 8 bytes", || there_and_out(b"8 bytes.")),
+    ("PushSession::push, PopSession::pop_into", || {
+        let channel = Channel::new(1 << 16).expect("a channel");
+        Box::new(move || {
+            let (mut push, mut pop) = (channel.push_session(), channel.pop_session());
+            let mut message = Vec::with_capacity(MOTTO.len());
+            counted_mut(|| {
+                push.push(black_box(MOTTO.as_bytes())).expect("room");
+                pop.pop_into(&mut message).expect("a message");
+            });
+        })
+    }),
+    ("Channel::push_many, drain, 10 of 64", || {
+        let (channel, messages) = (Channel::new(1 << 16).expect("a channel"), [MOTTO; 10]);
+        Box::new(move || {
+            counted(|| {
+                channel.push_many(black_box(&messages)).expect("room");
+                channel.drain(10, |message| _ = black_box(message)).expect("messages");
+            });
+        })
+    }),
 ];
 
 /// Of the table, with one row in it.
@@ -122,6 +144,26 @@ fn counted(operation: impl Fn()) {
     for _ in 0..black_box(TIMES) {
         operation();
     }
+}
+
+/// The same for an operation that keeps something.
+#[inline(never)]
+fn counted_mut(mut operation: impl FnMut()) {
+    for _ in 0..black_box(TIMES) {
+        operation();
+    }
+}
+
+/// A message pushed and popped.
+fn there_and_out(message: &'static [u8]) -> Box<dyn Fn()> {
+    let channel = Channel::new(1 << 16).expect("a channel");
+    Box::new(move || {
+        let mut popped = Vec::with_capacity(message.len());
+        counted_mut(|| {
+            channel.push(black_box(message)).expect("room");
+            channel.pop_into(&mut popped).expect("a message");
+        });
+    })
 }
 
 fn main() -> ExitCode {

@@ -10,11 +10,14 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
 -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing -Ccodegen-units=1" \
   cargo build --release --target "$host" --bins
-for target in ${*:-atomics locks table}; do
+for target in ${*:-atomics channel locks table}; do
   mkdir -p "corpus/$target" "artifacts/$target"
+  # What reaches far at once, where somebody has put it down.
+  seeds=
+  if [ -d "seeds/$target" ]; then seeds="seeds/$target"; fi
   log=$(mktemp)
   if ! "target/$host/release/$target" -max_total_time="$secs" -max_len=512 -timeout=20 -print_final_stats=1 -verbosity=1 \
-    -artifact_prefix="artifacts/$target/" "corpus/$target" >"$log" 2>&1; then
+    -artifact_prefix="artifacts/$target/" "corpus/$target" $seeds >"$log" 2>&1; then
     cat "$log"
     rm -f "$log"
     echo "fuzz $target: FAILED" >&2

@@ -121,12 +121,32 @@ pub enum Error {
         /// Deaths in a row.
         deaths: u32,
     },
-    /// A table has as many rows as it was promised room for.
-    #[error("the table is full: it has the {capacity} rows that it was made for")]
+    /// A table has all the rows, or a channel all the bytes, that it was made for.
+    #[error("full: all room is taken, which is {capacity} (rows of a table, bytes of a channel, timers)")]
     Full {
-        /// The rows it was made for.
+        /// The rows or bytes it was made for.
         capacity: usize,
     },
+    /// A message is longer than the channel takes.
+    #[error("the message has {len} bytes, at most {max} are allowed")]
+    TooLong {
+        /// Its length in bytes.
+        len: usize,
+        /// The most bytes allowed.
+        max: usize,
+    },
+    /// A timer's delay is out of range.
+    #[error("a delay of {delay:?}: allowed are 1 ms ..= 86 400 000 ms; for what is to happen at once, use defer")]
+    BadDelay {
+        /// The delay met.
+        delay: Duration,
+    },
+    /// A channel was closed; what it held has been taken.
+    #[error("the channel is closed")]
+    Closed,
+    /// A lease was inherited by a fork, and is its parent's; or its message was taken back.
+    #[error("the lease is not this thread's any more")]
+    LeaseLost,
     /// A key has no bytes.
     #[error("the key is empty; a key has at least 1 byte")]
     EmptyKey,

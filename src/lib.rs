@@ -43,6 +43,7 @@
 compile_error!("commons runs on Linux only: it needs memfd, shared futexes, pidfd and /proc");
 
 mod atomic;
+mod channel;
 mod error;
 mod lock;
 #[cfg(feature = "server")]
@@ -54,8 +55,10 @@ mod shm;
 mod sync;
 mod sys;
 mod table;
+mod timer;
 
 pub use atomic::{Atomic, AtomicLong, Counter};
+pub use channel::{Channel, ChannelBuilder, ChannelStats, Lease, Notifier, PopSession, PushSession};
 pub use error::{Error, Result};
 pub use lock::{Barrier, Lock, LockGuard, ReadGuard, RwLock, Semaphore, WriteGuard};
 pub use robust::recover;
@@ -64,6 +67,7 @@ pub use table::{
     Cell, Column, ColumnType, Iter as TableIter, Key, Number, Outcome, Row, RowMut, Schema, Table, TableBuilder,
     TableStats,
 };
+pub use timer::{Timer, TimerId, TimerInfo, TimerStats};
 
 /// For the project's own harnesses (kill at every instruction, loom, inspectors). Not part of the contract: it changes without notice.
 #[doc(hidden)]

@@ -41,7 +41,7 @@ fn what_cannot_start_says_why_in_one_line_and_exits_with_2() {
 fn help_and_version_go_to_standard_output() {
     let (code, out, err) = run(&["--help"]);
     assert_eq!((code, err.as_str()), (Some(0), ""));
-    assert!(out.contains("--port") && out.contains("9501") && out.contains("--workers"));
+    assert!(out.contains("--port") && out.contains("9501") && out.contains("--workers") && out.contains("--quiet"));
     let (code, out, err) = run(&["--version"]);
     assert_eq!((code, out, err), (Some(0), format!("commons {}\n", env!("CARGO_PKG_VERSION")), String::new()));
 }

@@ -51,6 +51,8 @@ fn room_of_name(name: &str) -> Option<&'static str> {
         "recover" => "robust",
         "Region" => "shm",
         "Table" | "Schema" | "Column" | "RowMut" => "table",
+        "Channel" | "Lease" | "Notifier" | "PushSession" | "PopSession" => "channel",
+        "Timer" | "TimerId" => "timer",
         _ => return None,
     })
 }
@@ -199,6 +201,7 @@ fn it_sees_arrows_that_point_up() {
     red("atomic/cell.rs", "use crate::{shm::Region, Semaphore as S};", "sibling lock");
     red("lock/mutex.rs", "use crate::attic::Box;", "attic stands on no floor");
     red("attic/mod.rs", "", "attic stands on no floor");
+    red("timer/ops.rs", "use crate::Channel;", "sibling channel");
     green("lock/mutex.rs", "use crate::robust::{me, rest};\nuse super::barrier::Barrier;\nuse crate::{Error, Result};");
     green("sync/real.rs", "// use crate::robust::me;\nconst TEXT: &str = \"crate::server\";\nuse crate::sys::clock;");
 }

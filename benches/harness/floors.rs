@@ -2,6 +2,7 @@
 
 use std::hint::{black_box, spin_loop};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::kernel::{futex_wait, futex_wake, huge_words, shared, shared_words, system_call};
 use super::work::Work;
@@ -182,6 +183,21 @@ pub(crate) fn futex_ping_pong() -> Work {
         for _ in 0..n {
             while turn.load(Ordering::Acquire) != mine {
                 futex_wait(turn, other, None);
+            }
+            turn.store(other, Ordering::Release);
+            futex_wake(turn, 1);
+        }
+    })
+}
+
+/// The same with sleeps of at most 20 ms.
+pub(crate) fn futex_ping_pong_in_slices() -> Work {
+    let turn = shared::<AtomicU32>();
+    Work::together("futex ping-pong in slices", 2, move |hand, n| {
+        let (mine, other) = (hand as u32, 1 - hand as u32);
+        for _ in 0..n {
+            while turn.load(Ordering::Acquire) != mine {
+                futex_wait(turn, other, Some(Duration::from_millis(20)));
             }
             turn.store(other, Ordering::Release);
             futex_wake(turn, 1);

@@ -26,6 +26,7 @@
 
 pub(crate) mod crew;
 pub(crate) mod floors;
+pub(crate) mod helper;
 pub(crate) mod kernel;
 pub(crate) mod posix;
 pub(crate) mod work;

@@ -8,8 +8,10 @@
 //! `cargo run --release --manifest-path mutants/Cargo.toml -- loom|step [NAME…]`
 
 mod loom;
+mod loom_channel;
 mod loom_table;
 mod step;
+mod step_channel;
 mod step_table;
 mod tree;
 
@@ -48,7 +50,7 @@ struct Engine {
 const ENGINES: [Engine; 2] = [
     Engine {
         name: "loom",
-        mutants: &[loom::MUTANTS, loom_table::MUTANTS],
+        mutants: &[loom::MUTANTS, loom_channel::MUTANTS, loom_table::MUTANTS],
         folder: "loom-tests",
         build: &["test", "--release", "--no-run", "--message-format=json-render-diagnostics"],
         at_once: 2,
@@ -56,7 +58,7 @@ const ENGINES: [Engine; 2] = [
     },
     Engine {
         name: "step",
-        mutants: &[step::MUTANTS, step_table::MUTANTS],
+        mutants: &[step::MUTANTS, step_table::MUTANTS, step_channel::MUTANTS],
         folder: ".",
         build: &[
             "test",

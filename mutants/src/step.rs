@@ -75,8 +75,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "lock_entry_after_exchange",
         file: "src/robust/lock.rs",
-        find: "// Before the exchange, so that a death right after it finds the lock in the ledger.\n        let held = seat.note_at_once(Claim::Lock, key, 1)?;\n        let taken = seen.taken_by(seat.tag());\n        if !self.exchange(seen, taken) {\n            seat.strike(held);\n            return None;\n        }\n        Some(Owned { tag: seat.tag(), taken, held: Some(held), recovered: false })",
-        replace: "let taken = seen.taken_by(seat.tag());\n        if !self.exchange(seen, taken) {\n            return None;\n        }\n        let held = seat.note_at_once(Claim::Lock, key, 1)?;\n        Some(Owned { tag: seat.tag(), taken, held: Some(held), recovered: false })",
+        find: "// Before the exchange, so that a death right after it finds the lock in the ledger.\n        let held = seat.note_at_once(Claim::Lock, key, 1)?;\n        let taken = seen.taken_by(seat.tag());\n        if !self.exchange(seen, taken) {\n            seat.strike(held);\n            return None;\n        }\n        Some(Owned::new(taken, Some(held), false))",
+        replace: "let taken = seen.taken_by(seat.tag());\n        if !self.exchange(seen, taken) {\n            return None;\n        }\n        let held = seat.note_at_once(Claim::Lock, key, 1)?;\n        Some(Owned::new(taken, Some(held), false))",
         caught_by: &["lock_uncontended"],
     },
     Mutant {
@@ -96,7 +96,7 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "unlock_forgets_to_strike",
         file: "src/robust/lock.rs",
-        find: "if let Some(held) = owned.held {\n            seat.strike(held);\n        }",
+        find: "if let Some(held) = owned.held() {\n            seat.strike(held);\n        }",
         replace: "",
         caught_by: &["lock_unlock"],
     },
@@ -104,7 +104,7 @@ pub const MUTANTS: &[Mutant] = &[
         name: "unlock_strikes_first",
         file: "src/robust/lock.rs",
         find: "let old = LockWord(self.word.swap(next.0, Ordering::Release));\n        if old.contended() {\n            futex::wake(&self.word, 1);\n        }",
-        replace: "if let Some(held) = owned.held { seat.strike(held); } let old = LockWord(self.word.swap(next.0, Ordering::Release)); if old.contended() { futex::wake(&self.word, 1); } if owned.held.is_some() { return; }",
+        replace: "if let Some(held) = owned.held() { seat.strike(held); } let old = LockWord(self.word.swap(next.0, Ordering::Release)); if old.contended() { futex::wake(&self.word, 1); } if owned.held().is_some() { return; }",
         caught_by: &["unlock"],
     },
     Mutant {

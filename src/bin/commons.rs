@@ -7,7 +7,9 @@ use commons::Error;
 use commons::server::counters::{DEFAULT_PORT, MAX_WORKERS, Notice, Options};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Something went wrong while it ran.
 const FAILED: u8 = 1;
@@ -26,6 +28,12 @@ struct Arguments {
     /// Worker processes, 1..=256 [default: one for each processor]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = number::<1, MAX_WORKERS>)]
     workers: Option<u16>,
+    /// Print no line of totals every 10 s
+    #[arg(long)]
+    quiet: bool,
+    /// Milliseconds between two lines of totals, instead of 10 s; for tests
+    #[arg(long, hide = true, value_name = "MS", value_parser = number::<10, 60_000>)]
+    beat: Option<u16>,
 }
 
 /// A whole number in a range; what is wrong with any other text is said with the range.
@@ -51,7 +59,10 @@ fn main() -> ExitCode {
             return ExitCode::from(REFUSED);
         }
     };
-    let mut options = Options::default().port(arguments.port);
+    let mut options = Options::default().port(arguments.port).quiet(arguments.quiet);
+    if let Some(beat) = arguments.beat {
+        options = options.beat(Duration::from_millis(beat.into()));
+    }
     if let Some(workers) = arguments.workers {
         options = options.workers(usize::from(workers));
     }
@@ -73,17 +84,21 @@ fn tell(notice: Notice) {
         Notice::Started { manager, .. } => {
             out(&format!("commons: {notice}\ncommons: Ctrl-C or `kill {manager}` stops it\n"));
         }
-        _ if can_take_a_line() => err(&notice.to_string()),
+        Notice::Event { .. } | Notice::Totals { .. } => {
+            if can_take_a_line(&std::io::stdout()) {
+                out(&format!("commons: {notice}\n"));
+            }
+        }
+        _ if can_take_a_line(&std::io::stderr()) => err(&notice.to_string()),
         // Nobody reads our standard error; the manager has better things to do than to wait for that.
         _ => {}
     }
 }
 
-/// Whether standard error takes a line without making us wait: a pipe that polls writable has room for PIPE_BUF bytes.
-fn can_take_a_line() -> bool {
-    let stderr = std::io::stderr();
+/// Whether it takes a line without making us wait: a pipe that polls writable has room for PIPE_BUF bytes.
+fn can_take_a_line(stream: &impl AsFd) -> bool {
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    poll(&mut [PollFd::new(&stderr, PollFlags::OUT)], Some(&now)).is_ok_and(|ready| ready > 0)
+    poll(&mut [PollFd::new(stream, PollFlags::OUT)], Some(&now)).is_ok_and(|ready| ready > 0)
 }
 
 /// Who started us may have closed our output; that is no reason to stop serving.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::ledger::{Claim, Held};
 use super::participant::{Seat, certainly_dead, known_dead, me, seated};
 use super::rest::{Patience, Rest, Slices};
-use super::word::{LockWord, Tag};
+use super::word::LockWord;
 use crate::shm::{Key, shared};
 use crate::sync::{AtomicU64, Look, Ordering, fence, futex, spin_hint, spins};
 use crate::{Error, Result};
@@ -17,25 +17,48 @@ shared! {
     }
 }
 
-/// The receipt of an acquisition: what is needed to release it.
+/// The receipt of an acquisition: what is needed to release it. Two whole words, so that it stays in registers on its way through results and
+/// guards: one with gaps is copied by overlapping halves, each of which waits for the stores before.
 #[must_use]
+#[derive(Clone, Copy)]
 pub(crate) struct Owned {
-    tag: Tag,
-    /// The word as it was when taken; its version does not change while it is owned.
+    /// The word as it was when taken, which names the owner; its version does not change while it is owned.
     taken: LockWord,
-    held: Option<Held>,
-    recovered: bool,
+    /// The number of the entry in the ledger, [`NO_ENTRY`] without one; [`RECOVERED`].
+    how: u64,
 }
 
+const NO_ENTRY: u64 = 0xff;
+const RECOVERED: u64 = 1 << 8;
+
 impl Owned {
+    #[inline(always)]
+    fn new(taken: LockWord, held: Option<Held>, recovered: bool) -> Owned {
+        let how = held.map_or(NO_ENTRY, |held| u64::from(held.0)) | if recovered { RECOVERED } else { 0 };
+        Owned { taken, how }
+    }
+
     /// Whether the previous owner died holding the lock.
+    #[inline(always)]
     pub(crate) fn recovered(&self) -> bool {
-        self.recovered
+        self.how & RECOVERED != 0
+    }
+
+    #[inline(always)]
+    fn held(&self) -> Option<Held> {
+        if self.how & NO_ENTRY == NO_ENTRY { None } else { Some(Held(self.how as u8)) }
     }
 
     /// Whether the calling thread is the owner; false in a process that only inherited the receipt by a fork.
+    #[inline(always)]
     pub(crate) fn is_mine(&self) -> bool {
-        seated().is_some_and(|seat| seat.tag() == self.tag)
+        self.seat().is_some()
+    }
+
+    /// The calling thread's seat, if it is the owner.
+    #[inline(always)]
+    fn seat(&self) -> Option<Seat> {
+        seated().filter(|seat| self.taken.owner() == Some(seat.tag()))
     }
 }
 
@@ -48,6 +71,13 @@ impl RobustLock {
     pub(crate) fn word(&self) -> u64 {
         // Relaxed: only compared.
         self.word.load(Ordering::Relaxed)
+    }
+
+    /// Whether somebody sleeps until it is free, or did; for its owner, who may then give way.
+    #[inline(always)]
+    pub(crate) fn is_wanted(&self) -> bool {
+        // Relaxed: a courtesy; the release tells for certain.
+        LockWord(self.word.load(Ordering::Relaxed)).contended()
     }
 
     /// The cell that names the lock.
@@ -86,7 +116,7 @@ impl RobustLock {
             seat.strike(held);
             return None;
         }
-        Some(Owned { tag: seat.tag(), taken, held: Some(held), recovered: false })
+        Some(Owned::new(taken, Some(held), false))
     }
 
     #[inline(always)]
@@ -106,7 +136,7 @@ impl RobustLock {
             seat.strike(held);
         }
         let (taken, recovered) = result?;
-        Ok(Owned { tag: seat.tag(), taken, held, recovered })
+        Ok(Owned::new(taken, held, recovered))
     }
 
     /// The word as taken, and whether its previous owner died.
@@ -198,7 +228,7 @@ impl RobustLock {
 
     #[inline(always)]
     fn release_as(&self, owned: Owned, next: LockWord) {
-        let Some(seat) = seated().filter(|seat| seat.tag() == owned.tag) else { return };
+        let Some(seat) = owned.seat() else { return };
         // Release: pairs with the Acquire of the next owner's exchange. A swap, not a store: it brings along the contended flag, which
         // others may have set until this very instant.
         let old = LockWord(self.word.swap(next.0, Ordering::Release));
@@ -206,7 +236,7 @@ impl RobustLock {
             futex::wake(&self.word, 1);
         }
         // Last: a death before the wake-up leaves the entry, and burial wakes in its place.
-        if let Some(held) = owned.held {
+        if let Some(held) = owned.held() {
             seat.strike(held);
         }
     }

@@ -59,7 +59,9 @@ mod word;
 pub use burial::recover;
 pub(crate) use ledger::{Claim, Held, MAX_HELD};
 pub(crate) use lock::{Owned, RobustLock, Stamp};
-pub(crate) use participant::{MAX_PARTICIPANTS, Seat, certainly_dead, each_live, me, prepare, seated, slots_in_use};
+pub(crate) use participant::{
+    MAX_PARTICIPANTS, Seat, certainly_dead, each_live, known_dead, me, prepare, seated, slots_in_use,
+};
 #[doc(hidden)]
 pub use participant::{census, leave, sit};
 pub(crate) use rest::{Patience, Rest, SLICE, Slices, TURN, arm, at_once, disarm};

@@ -8,7 +8,7 @@ use super::ledger::{Claim, Held, MAX_HELD};
 use super::slot::{Phase, Slot, State};
 use super::word::{SLOTS, Tag};
 use crate::shm::{Key, Kind, Pad, Place, Row, root, shared};
-use crate::sync::{AtomicU64, Look, Ordering, Who, identity, process_static, size, thread_slot};
+use crate::sync::{AtomicU64, Look, Ordering, Who, identity, process_static, size, spins, thread_slot};
 use crate::sys::fork;
 use crate::{Error, Result};
 
@@ -49,6 +49,8 @@ fn registry() -> Result<&'static Registry> {
 
 /// Makes sure that the slots exist. Every structure asks before it is made: slots made after a fork would be one process's own.
 pub(crate) fn prepare() -> Result<()> {
+    // Found out now, for children inherit it: one that keeps itself on one core later would take that for the only one, and never spin.
+    let _ = spins();
     registry().map(|_| ())
 }
 

@@ -1,6 +1,7 @@
 //! The shared numbers: made by the manager before the first fork, seen by all.
 #![forbid(unsafe_code)]
 
+use super::rates::{Rates, Shown};
 use super::visits::{NOT_HTTP, Tops, Visits};
 use crate::{AtomicLong, Counter, Result};
 use serde::Serialize;
@@ -10,6 +11,7 @@ pub(super) struct Board {
     total: Counter,
     places: Vec<Place>,
     visits: Visits,
+    rates: Rates,
 }
 
 /// The numbers of one worker's place; they outlive the worker, and count on with the next one.
@@ -26,6 +28,7 @@ struct Place {
 pub(super) struct Stats {
     total: i64,
     workers: Vec<WorkerStats>,
+    rates: Shown,
     #[serde(flatten)]
     tops: Tops,
 }
@@ -40,8 +43,8 @@ struct WorkerStats {
 }
 
 impl Board {
-    /// Makes a board with `workers` places.
-    pub(super) fn new(workers: usize) -> Result<Self> {
+    /// Makes a board with `workers` places, and `rates`.
+    pub(super) fn new(workers: usize, rates: Rates) -> Result<Self> {
         let place = |_| {
             Ok(Place {
                 pid: AtomicLong::new(0)?,
@@ -52,7 +55,7 @@ impl Board {
             })
         };
         let places = (0..workers).map(place).collect::<Result<_>>()?;
-        Ok(Self { total: Counter::new()?, places, visits: Visits::new(workers)? })
+        Ok(Self { total: Counter::new()?, places, visits: Visits::new(workers)?, rates })
     }
 
     /// A worker is about to answer a request.
@@ -113,6 +116,11 @@ impl Board {
         }
     }
 
+    /// How many places there are.
+    pub(super) fn places(&self) -> usize {
+        self.places.len()
+    }
+
     /// The processes in all places that are filled.
     pub(super) fn pids(&self) -> Vec<u32> {
         self.places.iter().filter_map(|place| u32::try_from(place.pid.get()).ok().filter(|pid| *pid > 0)).collect()
@@ -132,6 +140,23 @@ impl Board {
             starts: place.starts.get(),
             crashes: place.crashes.get(),
         });
-        Stats { total: self.total.get(), workers: workers.collect(), tops: self.visits.tops() }
+        let total = self.total.get();
+        Stats { total, workers: workers.collect(), rates: self.rates.shown(total), tops: self.visits.tops() }
+    }
+
+    /// A minute is over.
+    pub(super) fn rotate(&self) {
+        self.rates.rotate(self.total.get());
+    }
+
+    /// Requests that place `id` has answered.
+    pub(super) fn hits(&self, id: usize) -> i64 {
+        self.places.get(id).map_or(0, |place| place.hits.get())
+    }
+
+    /// What is told every now and then: requests, workers that are alive, connections, crashes.
+    pub(super) fn totals(&self) -> (i64, usize, i64, i64) {
+        let sum = |number: fn(&Place) -> &AtomicLong| self.places.iter().map(|place| number(place).get()).sum();
+        (self.total.get(), self.pids().len(), sum(|place| &place.open), sum(|place| &place.crashes))
     }
 }

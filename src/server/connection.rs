@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 
 use super::board::Board;
+use super::counters::EventKind;
+use super::events::Events;
 use super::http;
 use super::watched::{Activity, Watched};
 use hyper::server::conn::http1;
@@ -34,6 +36,15 @@ pub(super) struct Desk {
     pub(super) id: usize,
     /// The shared numbers.
     pub(super) board: Board,
+    /// For the manager's log.
+    pub(super) events: Events,
+}
+
+impl Desk {
+    /// Tells the manager's log what happens to this worker.
+    pub(super) fn tell(&self, kind: EventKind) {
+        self.events.tell(self.id, std::process::id(), kind);
+    }
 }
 
 /// Counts a connection for as long as it lives, however it ends.

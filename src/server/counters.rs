@@ -10,10 +10,13 @@
 //! when they were last seen, in milliseconds since 1970. Whatever was answered counts, also a 404. Paths of more than 128 bytes count together, as
 //! `(long paths)`; so do requests without a path, `(no path)`, and what was no HTTP, `(not HTTP)`.
 //!
+//! `"rates": {"this_minute": 12, "minutes": [60, 59, …], "next_in": 41000}` are the requests of the minute that is running, those of the last fifteen full
+//! ones, the last one first, and in how many milliseconds the next one begins.
+//!
 //! SIGTERM and SIGINT stop it in good order, SIGQUIT at once.
 #![forbid(unsafe_code)]
 
-use super::manager::manage;
+use super::manager::{Clockwork, manage};
 use crate::process::supervise::Policy;
 use crate::sys::fork::thread_count;
 use crate::{Error, Result};
@@ -49,16 +52,20 @@ pub struct Options {
     port: u16,
     workers: usize,
     grace: Duration,
+    beat: Duration,
+    quiet: bool,
 }
 
 impl Default for Options {
-    /// 127.0.0.1, port 9501, a worker for each processor that this process may use (at most 256), 5 s of grace.
+    /// 127.0.0.1, port 9501, a worker for each processor that this process may use (at most 256), 5 s of grace, totals every 10 s.
     fn default() -> Self {
         Self {
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             port: DEFAULT_PORT,
             workers: available_parallelism().map_or(1, NonZero::get).min(MAX_WORKERS),
             grace: Duration::from_secs(5),
+            beat: Duration::from_secs(10),
+            quiet: false,
         }
     }
 }
@@ -88,6 +95,18 @@ impl Options {
         Self { grace, ..self }
     }
 
+    /// How often [`Notice::Totals`] is told, 10 ms to 1 h; the rates of `/stats` rotate at every sixth, which makes minutes of the 10 s that it starts with.
+    #[must_use]
+    pub fn beat(self, beat: Duration) -> Self {
+        Self { beat, ..self }
+    }
+
+    /// Whether [`Notice::Totals`] is never told.
+    #[must_use]
+    pub fn quiet(self, quiet: bool) -> Self {
+        Self { quiet, ..self }
+    }
+
     /// Checks the options and takes the port. Clients may connect from here on, and wait until the server runs.
     ///
     /// # Errors
@@ -98,10 +117,12 @@ impl Options {
         in_range("workers", self.workers as u64, 1, MAX_WORKERS as u64)?;
         let grace = u64::try_from(self.grace.as_millis()).unwrap_or(u64::MAX);
         in_range("grace in milliseconds", grace, 1, 3_600_000)?;
+        in_range("beat in milliseconds", u64::try_from(self.beat.as_millis()).unwrap_or(u64::MAX), 10, 3_600_000)?;
         let asked = SocketAddr::new(self.address, self.port);
         let listener = listen(asked).map_err(|source| Error::Listen { address: asked, source })?;
         let address = listener.local_addr().map_err(|source| Error::Listen { address: asked, source })?;
-        Ok(Counters { listener, address, workers: self.workers, grace, home: std::process::id() })
+        let (workers, beat, quiet) = (self.workers, self.beat, self.quiet);
+        Ok(Counters { listener, address, workers, grace, beat, quiet, home: std::process::id() })
     }
 }
 
@@ -127,6 +148,8 @@ pub struct Counters {
     address: SocketAddr,
     workers: usize,
     grace: u64,
+    beat: Duration,
+    quiet: bool,
     home: u32,
 }
 
@@ -166,7 +189,8 @@ impl Counters {
         if threads > 1 {
             return Err(Error::Threads { call, threads });
         }
-        manage(self.listener, self.workers, Policy { grace: self.grace, ..Policy::default() }, &mut tell)
+        let policy = Policy { grace: self.grace, ..Policy::default() };
+        manage(self.listener, self.workers, policy, Clockwork { beat: self.beat, quiet: self.quiet }, &mut tell)
     }
 }
 
@@ -185,6 +209,56 @@ pub enum Notice {
     },
     /// Something went wrong, and what is done about it.
     Trouble(String),
+    /// A worker says what happens to it.
+    Event {
+        /// Its place.
+        worker: usize,
+        /// Its process.
+        pid: u32,
+        /// What.
+        kind: EventKind,
+    },
+    /// How it goes, told every 10 s unless the options say otherwise.
+    Totals {
+        /// Requests answered since the start.
+        requests: i64,
+        /// Those since the last time.
+        more: i64,
+        /// Workers that are alive, of how many.
+        workers: (usize, usize),
+        /// Connections that they hold.
+        connections: i64,
+        /// Workers that died without being asked to.
+        crashes: i64,
+    },
+}
+
+/// What a worker tells of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// It accepts connections.
+    Serving,
+    /// It was asked to leave.
+    Leaving {
+        /// Connections that it still holds.
+        open: u64,
+    },
+    /// It leaves; its last connection has ended.
+    Left {
+        /// Requests that its place has answered since the start of the server.
+        hits: u64,
+    },
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Serving => f.write_str("serves"),
+            Self::Leaving { open } => write!(f, "was asked to leave, {open} connections open"),
+            Self::Left { hits } => write!(f, "leaves, {hits} requests were answered in its place"),
+        }
+    }
 }
 
 impl fmt::Display for Notice {
@@ -199,6 +273,11 @@ impl fmt::Display for Notice {
                 f.write_str(if workers.len() > 8 { " …)" } else { ")" })
             }
             Self::Trouble(text) => f.write_str(text),
+            Self::Event { worker, pid, kind } => write!(f, "worker {worker} (pid {pid}) {kind}"),
+            Self::Totals { requests, more, workers: (alive, of), connections, crashes } => write!(
+                f,
+                "{requests} requests (+{more}), {alive} of {of} workers, {connections} connections, {crashes} crashes"
+            ),
         }
     }
 }

@@ -7,6 +7,8 @@
 
 use super::board::Board;
 use super::counters::Notice;
+use super::events::{Event as Told, Events};
+use super::rates::Rates;
 use super::worker::{self, Post};
 use crate::process::lifeline::Lifeline;
 use crate::process::supervise::{Command, Event, Millis, Outcome, Policy, Supervisor};
@@ -14,14 +16,14 @@ use crate::process::word::{What, Words};
 use crate::sys::child::{self, End};
 use crate::sys::fork::fork_and_run;
 use crate::sys::signal::{SignalFd, SignalSet, default_action};
-use crate::{Error, Result};
+use crate::{Error, Result, Timer};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, getpid};
 use std::collections::VecDeque;
 use std::net::TcpListener;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The name under which errors speak of this call.
 const CALL: &str = "Counters::run";
@@ -33,13 +35,30 @@ pub(super) struct Manager<'a> {
     tell: &'a mut dyn FnMut(Notice),
     signals: SignalFd,
     mask: SignalSet,
-    /// Taken out when the stop begins; and, like the three below, in each worker.
+    /// Taken out when the stop begins; and, like the four below, in each worker.
     listener: Option<TcpListener>,
     board: Option<Board>,
     lifeline: Option<Lifeline>,
     words: Option<Words>,
+    events: Option<Events>,
+    /// Shared with the workers; the manager lets it fire.
+    timer: Timer,
+    /// Requests when totals were told last.
+    told: i64,
     outcome: Option<Outcome>,
 }
+
+/// How often the shared timer fires, and for what.
+pub(super) struct Clockwork {
+    /// Between two lines of totals; a sixth of a minute of the rates.
+    pub(super) beat: Duration,
+    /// No totals.
+    pub(super) quiet: bool,
+}
+
+/// What the shared timer's payloads mean.
+const ROTATE: u64 = 1;
+const TOTALS: u64 = 2;
 
 /// The signal mask from before, put back when the manager is done.
 struct Restore(SignalSet);
@@ -55,9 +74,17 @@ pub(super) fn manage(
     listener: TcpListener,
     workers: usize,
     policy: Policy,
+    clockwork: Clockwork,
     tell: &mut dyn FnMut(Notice),
 ) -> Result<()> {
-    let board = Board::new(workers)?;
+    let timer = Timer::new(2)?;
+    // First the rotation, so that where both are due the minute is over before it is told.
+    let rotation = timer.tick(clockwork.beat * 6, ROTATE)?;
+    if !clockwork.quiet {
+        timer.tick(clockwork.beat, TOTALS)?;
+    }
+    let board = Board::new(workers, Rates::new(timer.clone(), rotation)?)?;
+    let events = Events::new()?;
     let (lifeline, words) = (Lifeline::new()?, Words::new()?);
     // Left ignored by whoever started us, children would be reaped by the kernel before anybody could recover them.
     default_action(Signal::CHILD)?;
@@ -74,9 +101,14 @@ pub(super) fn manage(
         board: Some(board),
         lifeline: Some(lifeline),
         words: Some(words),
+        events: Some(events),
+        timer,
+        told: 0,
         outcome: None,
     };
     let outcome = manager.run();
+    // The last words of those who have left.
+    manager.log();
     // Signals that came too late to mean anything must not end the process when the mask is lifted.
     while let Ok(Some(_)) = manager.signals.next() {}
     drop(restore);
@@ -100,6 +132,8 @@ impl Manager<'_> {
             }
             self.wait()?;
             self.hear()?;
+            self.log();
+            self.fire()?;
             let stop = self.take_signals()?;
             // A stop goes first: those who died of the same signal (sent to the whole group) are not to be replaced.
             if let Some(event) = stop {
@@ -120,13 +154,14 @@ impl Manager<'_> {
 
     /// Sleeps until there is something to do.
     fn wait(&self) -> Result<()> {
-        let timeout = self.machine.next_deadline().map(|at| {
-            let left = at.saturating_sub(self.now());
-            // Both fit: the machine's deadlines are seconds away.
-            Timespec { tv_sec: (left / 1000) as i64, tv_nsec: (left % 1000 * 1_000_000) as i64 }
-        });
+        let deadline = self.machine.next_deadline().map(|at| Duration::from_millis(at.saturating_sub(self.now())));
+        let soonest = [deadline, self.timer.next_due()].into_iter().flatten().min();
+        // It fits: deadlines are hours away at most.
+        let timeout =
+            soonest.map(|left| Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() });
         let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
         fds.extend(self.words.as_ref().map(|words| PollFd::from_borrowed_fd(words.as_fd(), PollFlags::IN)));
+        fds.extend(self.events.as_ref().map(|events| PollFd::from_borrowed_fd(events.fd(), PollFlags::IN)));
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(error) => Err(Error::system("poll")(error)),
@@ -141,6 +176,37 @@ impl Manager<'_> {
                 (_, What::Trouble(text)) => self.tell(Notice::Trouble(format!("worker {}: {text}", word.id))),
                 (Err(_), What::Ready) => {}
             }
+        }
+        Ok(())
+    }
+
+    /// Tells of the events that workers reported.
+    fn log(&mut self) {
+        let (heard, lost) = self.events.as_ref().map(Events::hear).unwrap_or_default();
+        for Told { worker, pid, kind } in heard {
+            self.tell(Notice::Event { worker, pid, kind });
+        }
+        if lost > 0 {
+            self.tell(Notice::Trouble(format!("{lost} events were not told: there was no room for them")));
+        }
+    }
+
+    /// Does what the shared timer says is due.
+    fn fire(&mut self) -> Result<()> {
+        let (mut rotate, mut totals) = (false, false);
+        self.timer.expire(|_, payload| match payload {
+            ROTATE => rotate = true,
+            _ => totals |= payload == TOTALS,
+        })?;
+        let Some(board) = self.board.as_ref().filter(|_| rotate || totals) else { return Ok(()) };
+        if rotate {
+            board.rotate();
+        }
+        if totals {
+            let (requests, alive, connections, crashes) = board.totals();
+            let more = requests - std::mem::replace(&mut self.told, requests);
+            let workers = (alive, board.places());
+            self.tell(Notice::Totals { requests, more, workers, connections, crashes });
         }
         Ok(())
     }
@@ -267,6 +333,7 @@ impl Manager<'_> {
             id,
             manager,
             board: self.board.take()?,
+            events: self.events.take()?,
             listener: self.listener.take()?,
             lifeline: watched,
             mouth: self.words.take()?.into_mouth(u32::try_from(id).ok()?, generation),

@@ -20,6 +20,8 @@
 //! | `http` | requests to responses |
 //! | `board` | the shared numbers |
 //! | `visits` | the shared tables: visits by path and by client |
+//! | `rates` | requests a minute, rotated by the shared timer |
+//! | `events` | the shared channel by which workers tell the manager what happens |
 //!
 //! # What the socket's place in the parent buys
 //!
@@ -45,6 +47,13 @@
 //! time is over is killed, and the log says how many connections it still held. SIGQUIT, or a second SIGTERM, kills at once.
 //! The manager returns when no child is left.
 //!
+//! # What is told
+//!
+//! Whether a worker is ready, and why it is in trouble, comes by the pipe of words (`process::word`), for the manager decides by it. What is only for
+//! the log comes by the channel: a push costs a worker no system call while the manager is awake, and none of it is waited for.
+//! The manager's waits end for a signal, a word, an event, a deadline of the supervision, or the shared timer, which it lets fire: totals for the
+//! log, and the rotation of the rates. Any worker can ask that timer when the next rotation is due.
+//!
 //! Should the manager itself fail (the kernel refuses `poll`, or the callback that hears its notices panics), its end of
 //! the lifeline closes as it unwinds, and the workers leave.
 
@@ -53,8 +62,10 @@
 mod board;
 mod connection;
 pub mod counters;
+mod events;
 mod http;
 mod manager;
+mod rates;
 mod visits;
 mod watched;
 mod worker;

@@ -11,6 +11,8 @@
 
 use super::board::Board;
 use super::connection::{Desk, serve};
+use super::counters::EventKind;
+use super::events::Events;
 use crate::process::word::{Mouth, What};
 use crate::sys::child::die_with;
 use crate::sys::ready::watch;
@@ -45,6 +47,7 @@ pub(super) struct Post {
     pub(super) id: usize,
     pub(super) manager: Pid,
     pub(super) board: Board,
+    pub(super) events: Events,
     pub(super) listener: StdListener,
     pub(super) lifeline: OwnedFd,
     pub(super) mouth: Mouth,
@@ -58,7 +61,7 @@ pub(super) fn work(post: Post) -> i32 {
     let result = die_with(post.manager).and_then(|in_time| {
         if in_time {
             crate::sys::fork::seal_structures();
-            let desk = Rc::new(Desk { id: post.id, board: post.board });
+            let desk = Rc::new(Desk { id: post.id, board: post.board, events: post.events });
             boot(desk, post.listener, post.lifeline, mouth.clone(), &post.mask)
         } else {
             Ok(ORPHAN)
@@ -82,6 +85,7 @@ fn boot(desk: Rc<Desk>, listener: StdListener, life: OwnedFd, mouth: Rc<Mouth>, 
         let listener = TcpListener::from_std(listener).map_err(Error::system("register the listener"))?;
         let (asked, life) = (watch(asked.into())?, watch(life)?);
         mouth.say(&What::Ready);
+        desk.tell(EventKind::Serving);
         tokio::select! {
             biased;
             // Nothing is ever written into the lifeline: readable means end of file, or a broken descriptor.
@@ -101,6 +105,7 @@ async fn run(desk: Rc<Desk>, listener: TcpListener, asked: &AsyncFd<OwnedFd>, mo
         () = accept(&desk, &listener, &leaving, &room, mouth) => {}
     }
     leave.send_replace(true);
+    desk.tell(EventKind::Leaving { open: desk.board.open(desk.id).unsigned_abs() });
     // Connections that the kernel has already completed: their clients have no way to know that we are leaving.
     if let Ok(listener) = listener.into_std() {
         while let Some((permit, stream)) = room.clone().try_acquire_owned().ok().zip(next_waiting(&listener)) {
@@ -114,6 +119,7 @@ async fn run(desk: Rc<Desk>, listener: TcpListener, asked: &AsyncFd<OwnedFd>, mo
     // Each connection holds a receiver, so this resolves when the last one has ended.
     drop(leaving);
     leave.closed().await;
+    desk.tell(EventKind::Left { hits: desk.board.hits(desk.id).unsigned_abs() });
     LEFT
 }
 

@@ -27,6 +27,12 @@ pub(crate) enum Kind {
     TableRows = 11,
     TableRecords = 12,
     TableLogs = 13,
+    Channel = 14,
+    Ring = 15,
+    Timer = 16,
+    TimerEntries = 17,
+    TimerNodes = 18,
+    TimerPlaces = 19,
 }
 
 shared! {

@@ -7,7 +7,7 @@
 //! What both sides offer:
 //!
 //! * `AtomicU64`, `fence`, `Ordering`; [`owned`], the read of a word that only the lock holder writes.
-//! * `futex::wait` on the low half of a word, `futex::wake`; `clock::now`.
+//! * `futex::wait` on the low half of a word, `futex::wake`; `EventFd` and `wait_readable`; `clock::now`.
 //! * `identity::{current, is_dead}`: who a thread is, and whether another one died.
 //! * `process_static!` and `thread_slot!`: state of one process and of one thread, which under loom are the state of one
 //!   execution and of one modelled thread.
@@ -27,7 +27,9 @@ use model as behind;
 #[cfg(not(commons_loom))]
 use real as behind;
 
-pub(crate) use behind::{AtomicU64, MODELLED, clock, fence, futex, identity, owned, spin_hint, spins};
+pub(crate) use behind::{
+    AtomicU64, EventFd, MODELLED, clock, fence, futex, identity, owned, spin_hint, spins, wait_readable,
+};
 pub(crate) use behind::{process_static, thread_slot};
 pub(crate) use std::sync::atomic::Ordering;
 
@@ -39,7 +41,9 @@ pub use crate::sys::identity::pretend_dead;
 
 pub(crate) use crate::sys::futex::Nap;
 pub(crate) use crate::sys::identity::{Look, Who};
-pub(crate) use crate::sys::prefetch::prefetch;
+pub(crate) use crate::sys::prefetch::{prefetch, prefetch_to_write};
+#[cfg(feature = "tokio")]
+pub(crate) use crate::sys::ready;
 
 /// A word that stands only for its bytes: padding, never read, not worth a model of its own.
 #[allow(clippy::disallowed_types)]

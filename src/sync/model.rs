@@ -162,7 +162,10 @@ pub(crate) mod identity {
     }
 }
 
+mod eventfd;
 pub mod world;
+
+pub(crate) use eventfd::{EventFd, wait_readable};
 
 macro_rules! process_static {
     ($(#[$meta:meta])* static $name:ident: $ty:ty = $init:expr;) => {

@@ -4,6 +4,7 @@
 
 use std::sync::atomic::{self, Ordering};
 
+pub(crate) use crate::sys::eventfd::{EventFd, wait_readable};
 pub(crate) use crate::sys::{clock, identity};
 
 /// Whether the world is modelled.

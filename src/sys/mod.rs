@@ -5,6 +5,7 @@
 //! | `memory` | a sealed memfd, mapped MAP_SHARED, zeroed, of fixed size |
 //! | `futex` | sleep on half of a 64-bit word, across processes, until an absolute deadline; wake |
 //! | `clock` | monotonic nanoseconds |
+//! | `eventfd` | a descriptor that becomes readable, for those who wait with epoll |
 //! | `identity` | who this thread is, and whether another thread is still alive |
 //! | `fork` | fork where it is safe, hooks that run around every fork, how many threads there are |
 //! | `child` | what a parent does with its children: learn of a death without reaping, signal, reap |
@@ -22,12 +23,13 @@
 #[cfg(feature = "server")]
 pub(crate) mod child;
 pub(crate) mod clock;
+pub(crate) mod eventfd;
 pub(crate) mod fork;
 pub(crate) mod futex;
 pub(crate) mod identity;
 pub(crate) mod memory;
 pub(crate) mod prefetch;
-#[cfg(feature = "server")]
+#[cfg(feature = "tokio")]
 pub(crate) mod ready;
 #[cfg(feature = "server")]
 pub(crate) mod signal;

@@ -41,6 +41,10 @@ impl Numbers {
     pub(crate) fn add(&self, n: usize, more: u64) {
         self.all()[n].fetch_add(more, Ordering::SeqCst);
     }
+
+    pub(crate) fn or(&self, n: usize, bits: u64) {
+        self.all()[n].fetch_or(bits, Ordering::SeqCst);
+    }
 }
 
 impl Drop for Numbers {

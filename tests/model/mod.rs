@@ -5,6 +5,7 @@
 use arbitrary::{Arbitrary, Unstructured};
 
 pub(crate) mod atomics;
+pub(crate) mod channel;
 pub(crate) mod locks;
 pub(crate) mod table;
 

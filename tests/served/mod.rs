@@ -31,12 +31,19 @@ pub fn until(what: &str, mut done: impl FnMut() -> bool) {
 pub struct Served {
     child: Child,
     pub address: SocketAddr,
+    lines: mpsc::Receiver<String>,
     errors: mpsc::Receiver<String>,
 }
 
 impl Served {
     pub fn start(workers: usize) -> Self {
         Self::start_by(Command::new(BINARY).args(["--port", "0", "--workers", &workers.to_string()]))
+    }
+
+    /// Starts it with further arguments.
+    pub fn start_with(workers: usize, arguments: &[&str]) -> Self {
+        let workers = workers.to_string();
+        Self::start_by(Command::new(BINARY).args(["--port", "0", "--workers", &workers]).args(arguments))
     }
 
     /// Starts it through a shell that does `before` first.
@@ -67,7 +74,7 @@ impl Served {
             let _ = child.wait();
             panic!("no address in {line:?}; stderr: {:?}", errors.try_iter().collect::<Vec<_>>());
         };
-        Self { child, address, errors }
+        Self { child, address, lines, errors }
     }
 
     pub fn pid(&self) -> i32 {
@@ -121,6 +128,26 @@ impl Served {
             status.is_some()
         });
         status.expect("until says so")
+    }
+
+    /// Waits for a line on its standard output that `wanted` likes, and passes over those before it.
+    pub fn line(&mut self, what: &str, mut wanted: impl FnMut(&str) -> bool) -> String {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = self.lines.recv_timeout(left).unwrap_or_else(|_| panic!("no line within {SOON:?}: {what}"));
+            if wanted(&line) {
+                return line;
+            }
+        }
+    }
+
+    /// Lines on its standard output so far; after it has left, all of them.
+    pub fn lines(&mut self) -> Vec<String> {
+        if self.left().is_some() {
+            return self.lines.iter().collect();
+        }
+        self.lines.try_iter().collect()
     }
 
     /// Lines on its standard error so far; after it has left, all of them.

@@ -51,7 +51,7 @@ const LOCK_WORDS: [(&str, usize); 7] = [
 ];
 
 /// Whether the owner's half of a lock word (12 bits of slot, 18 of generation) is nobody or somebody in a live slot.
-fn names_the_living(owner: u64) -> bool {
+pub fn names_the_living(owner: u64) -> bool {
     let state = slot_state((owner & 0xfff) as usize);
     owner == 0 || (state & 3 == 1 && state >> 32 & 0x3_ffff == owner >> 12)
 }

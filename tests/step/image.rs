@@ -14,12 +14,13 @@ struct Plot {
     fd: c_int,
 }
 
-/// All regions of this process.
+/// All regions of this process, and its eventfds, which are as shared as they are.
 pub struct Land {
     plots: Vec<Plot>,
+    eventfds: Vec<c_int>,
 }
 
-/// One instant: the prefixes of all regions, one behind the other.
+/// One instant: the prefixes of all regions, one behind the other; then the counts of the eventfds.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Image(Vec<u8>);
 
@@ -39,7 +40,7 @@ impl Land {
             };
             Plot { base: region.base, len: region.len, prefix: prefix.min(region.len), fd: region.fd }
         });
-        Land { plots: plots.collect() }
+        Land { plots: plots.collect(), eventfds: eventfds() }
     }
 
     fn bytes(plot: &Plot) -> &[u8] {
@@ -48,16 +49,18 @@ impl Land {
     }
 
     pub fn capture(&self) -> Image {
-        Image(self.plots.iter().flat_map(|plot| Land::bytes(plot).iter().copied()).collect())
+        let plots = self.plots.iter().flat_map(|plot| Land::bytes(plot).iter().copied());
+        Image(plots.chain(self.eventfds.iter().flat_map(|fd| count(*fd).to_ne_bytes())).collect())
     }
 
     pub fn differs(&self, from: &Image) -> bool {
         let mut at = 0;
-        self.plots.iter().any(|plot| {
+        let plots = self.plots.iter().any(|plot| {
             let was = &from.0[at..at + plot.prefix];
             at += plot.prefix;
             was != Land::bytes(plot)
-        })
+        });
+        plots || self.eventfds.iter().zip(from.counts(&self.eventfds)).any(|(fd, was)| count(*fd) != was)
     }
 
     /// The first region that was written beyond what is compared. A page of a memfd that was never touched is a hole.
@@ -77,9 +80,37 @@ impl Land {
     }
 }
 
+/// The descriptors of this process that are eventfds.
+fn eventfds() -> Vec<c_int> {
+    let all = std::fs::read_dir("/proc/self/fd").expect("there is /proc").flatten();
+    let events =
+        all.filter(|entry| std::fs::read_link(entry.path()).is_ok_and(|to| to.ends_with("anon_inode:[eventfd]")));
+    let mut fds: Vec<c_int> = events.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    fds.sort_unstable();
+    fds
+}
+
+/// What an eventfd has counted; it goes on counting from there.
+fn count(fd: c_int) -> u64 {
+    let mut count = 0_u64;
+    // SAFETY: eight bytes of a local; eventfds of channels never block.
+    let got = unsafe { libc::read(fd, (&raw mut count).cast(), 8) };
+    if got == 8 {
+        add(fd, count);
+        return count;
+    }
+    0
+}
+
+fn add(fd: c_int, count: u64) {
+    // SAFETY: eight bytes of a local.
+    unsafe { libc::write(fd, (&raw const count).cast(), 8) };
+}
+
 /// Memfds of the same sizes: a process puts them on in the place of its regions, and is in another world from then on.
 pub struct Shadow {
     plots: Vec<Plot>,
+    eventfds: Vec<c_int>,
     /// Where the shadow of each is mapped in the tracer, and its memfd.
     mine: Vec<(usize, c_int)>,
 }
@@ -106,7 +137,7 @@ impl Shadow {
             assert_eq!(cut, 0);
             (map(0, plot.len, fd), fd)
         });
-        Shadow { plots: land.plots.clone(), mine: mine.collect() }
+        Shadow { plots: land.plots.clone(), eventfds: land.eventfds.clone(), mine: mine.collect() }
     }
 
     /// Makes the shadow show `image`, and nothing of what was played in it before.
@@ -124,6 +155,19 @@ impl Shadow {
                 unsafe { libc::fallocate(*fd, how, beyond as libc::off_t, (plot.len - beyond) as libc::off_t) };
             }
         }
+        self.lay_eventfds(image);
+    }
+
+    /// Makes the eventfds say what they did at that instant, after others have played with them: they have no shadows.
+    pub fn lay_eventfds(&self, image: &Image) {
+        for (fd, was) in self.eventfds.iter().zip(image.counts(&self.eventfds)) {
+            let mut now = 0_u64;
+            // SAFETY: as in `count`.
+            unsafe { libc::read(*fd, (&raw mut now).cast(), 8) };
+            if was > 0 {
+                add(*fd, was);
+            }
+        }
     }
 
     /// The calling process leaves the real world for this one: same addresses, so all handles and keys hold.
@@ -136,7 +180,8 @@ impl Shadow {
     /// The shadow, seen as a land of its own.
     pub fn land(&self) -> Land {
         let plots = self.plots.iter().zip(&self.mine);
-        Land { plots: plots.map(|(plot, (base, fd))| Plot { base: *base, fd: *fd, ..plot.clone() }).collect() }
+        let plots = plots.map(|(plot, (base, fd))| Plot { base: *base, fd: *fd, ..plot.clone() }).collect();
+        Land { plots, eventfds: self.eventfds.clone() }
     }
 }
 
@@ -153,6 +198,11 @@ impl Drop for Shadow {
 }
 
 impl Image {
+    fn counts(&self, eventfds: &[c_int]) -> impl Iterator<Item = u64> {
+        let tail = &self.0[self.0.len() - 8 * eventfds.len()..];
+        tail.as_chunks().0.iter().map(|bytes| u64::from_ne_bytes(*bytes))
+    }
+
     /// A number for the image in which the identity of process `pid` does not count: rescuers differ in nothing else.
     pub fn print(&self, land: &Land, pid: c_int) -> u64 {
         let mut image = self.clone();

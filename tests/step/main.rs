@@ -16,6 +16,9 @@
 )]
 #![allow(clippy::multiple_unsafe_ops_per_block)]
 
+mod belt;
+mod belt_check;
+mod belt_state;
 mod checker;
 mod desk;
 mod desk_check;
@@ -25,6 +28,9 @@ mod num;
 mod op;
 mod ops_atomic;
 mod ops_barrier;
+mod ops_channel;
+mod ops_channel_lease;
+mod ops_channel_wait;
 mod ops_lock;
 mod ops_region;
 mod ops_rwlock;
@@ -34,6 +40,7 @@ mod ops_table;
 mod ops_table_room;
 mod ops_table_tree;
 mod pairs;
+mod pairs_channel;
 mod pairs_table;
 mod preempt;
 mod run;
@@ -74,9 +81,12 @@ fn tests() -> Vec<Test> {
         ops_table::all(),
         ops_table_tree::all(),
         ops_table_room::all(),
+        ops_channel::all(),
+        ops_channel_wait::all(),
+        ops_channel_lease::all(),
     ];
     let killed = ops.into_iter().flatten().map(Test::Killed);
-    let pairs = pairs::all().into_iter().chain(pairs_table::all());
+    let pairs = pairs::all().into_iter().chain(pairs_table::all()).chain(pairs_channel::all());
     killed.chain(pairs.map(Test::Preempted)).collect()
 }
 

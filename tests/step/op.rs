@@ -28,6 +28,8 @@ pub struct Op {
     pub last: Option<u64>,
     /// The operation ends in `exit` instead of coming back.
     pub exits: bool,
+    /// Another operation leaves the same to be recovered: nobody is killed inside recovery, and fewer for real.
+    pub brief: bool,
 }
 
 impl Op {
@@ -46,6 +48,7 @@ impl Op {
             rescue: |world| drop(world.scratch.try_lock()),
             last: None,
             exits: false,
+            brief: false,
         }
     }
     pub fn arrange(self, arrange: impl Fn(&mut World) + 'static) -> Op {
@@ -62,6 +65,9 @@ impl Op {
     }
     pub fn last(self, stage: u64) -> Op {
         Op { last: Some(stage), ..self }
+    }
+    pub fn brief(self, brief: bool) -> Op {
+        Op { brief, ..self }
     }
     pub fn exits(self) -> Op {
         Op { exits: true, ..self }

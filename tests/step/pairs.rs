@@ -21,13 +21,15 @@ pub struct Pair {
     pub check: fn(&World, u64, u64) -> Verdict,
     /// Alone, A waits in vain.
     pub needs_b: bool,
+    /// B comes around every change of memory, and not besides.
+    pub brief: bool,
 }
 
 /// A waits that long for B at first, in steps.
 pub const WAITING: usize = 900;
 
 /// In such a time whoever waits for a living process that runs must get what it waits for.
-const BOUND: Duration = Duration::from_millis(5000);
+pub const BOUND: Duration = Duration::from_millis(5000);
 
 pub fn pair(
     name: &'static str,
@@ -35,14 +37,17 @@ pub fn pair(
     b: fn(&World) -> u64,
     check: fn(&World, u64, u64) -> Verdict,
 ) -> Pair {
-    Pair { name, arrange: |_| {}, a, b, check, needs_b: false }
+    Pair { name, arrange: |_| {}, a, b, check, needs_b: false, brief: false }
 }
 
 impl Pair {
     pub fn arrange(self, arrange: fn(&mut World)) -> Pair {
         Pair { arrange, ..self }
     }
-    fn needs_b(self) -> Pair {
+    pub fn brief(self) -> Pair {
+        Pair { brief: true, ..self }
+    }
+    pub fn needs_b(self) -> Pair {
         Pair { needs_b: true, ..self }
     }
 }

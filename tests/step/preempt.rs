@@ -25,6 +25,7 @@ pub fn run(pair: &Pair, bystander: &Bystander, more: usize) -> (Verdict, usize, 
         Ok(n) => n,
         Err(e) => return (Err(format!("B after A: {e}")), 1, 1),
     };
+    let more = if pair.brief { 0 } else { more };
     let stride = n.checked_div(more).map_or(n, |stride| stride + 1).max(1);
     let around = changes.iter().flat_map(|c| c.saturating_sub(JITTER)..=*c);
     let ks: BTreeSet<usize> = around.chain((0..n).step_by(stride)).collect();

@@ -143,13 +143,14 @@ impl Run<'_> {
         control().clear();
         let check = if death.mode == Mode::Alive { self.op.alive } else { self.op.check };
         let status = crate::image::in_shadow(shadow, || judge(world, check, death));
+        shadow.lay_eventfds(image);
         verdict(status, death)
     }
 
     /// Kills a rescuer at each of the images that *it* leaves.
     fn deep(&mut self, world: &World, deep: &mut Deep, image: &Image, child: &Tracee) -> Result<(), String> {
         deep.nth += 1;
-        if self.budget.is_zero() || !(deep.nth - 1).is_multiple_of(THOROUGH) {
+        if self.op.brief || self.budget.is_zero() || !(deep.nth - 1).is_multiple_of(THOROUGH) {
             return Ok(());
         }
         // A newcomer reads /proc and steps long; its claim is an operation of its own.
@@ -163,8 +164,8 @@ impl Run<'_> {
         let (pid, rescue) = (child.pid as u32, self.op.rescue);
         let mut rescuer = Tracee::start(|| {
             deep.shadow.put_on();
-            // What guards a table is freed by the manager as anything is; but a table is repaired by whoever comes next.
-            let repairs = world.desk.is_some();
+            // What guards a table or a channel is freed by the manager as anything is; but it is repaired by whoever comes next.
+            let repairs = world.desk.is_some() || world.belt.is_some();
             if mode == Mode::Waiter || (mode == Mode::Manager && repairs) {
                 world.sit_down();
             }
@@ -212,6 +213,7 @@ impl Run<'_> {
         }
         self.tally.deep_steps += steps;
         rescuer.slay();
+        deep.shadow.lay_eventfds(image);
         Ok(())
     }
 
@@ -226,7 +228,7 @@ impl Run<'_> {
         }
         // What one costs, by its share of steps: 10 µs each.
         let spent = begun.elapsed().as_secs_f64() / changes.len().div_ceil(few).max(1) as f64;
-        let budget = self.budget.as_secs_f64();
+        let budget = self.budget.as_secs_f64() / if self.op.brief { 4.0 } else { 1.0 };
         let mut stride = 1;
         while (n / stride) as f64 * spent.max(n as f64 / 2.0 * 10e-6) > budget {
             stride += 1;

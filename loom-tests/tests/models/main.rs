@@ -1,6 +1,9 @@
 //! The models, a protocol a file. See `src/lib.rs` for how to run them.
 
 mod barrier;
+mod channel;
+mod channel_death;
+mod channel_lease;
 mod counter;
 mod lock;
 mod lock_death;

@@ -1,0 +1,400 @@
+//! The consumers' end.
+
+use std::time::Duration;
+
+use super::Channel;
+use super::ground::{Ground, words_of};
+use super::mark::{Head, Mark};
+use super::push::enter;
+use super::wait::Waiting;
+use crate::robust::{Owned, Patience, at_once};
+use crate::sync::{Ordering, futex, owned};
+use crate::{Error, Result};
+
+impl Channel {
+    /// Takes the first message, waiting for one.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] when the channel is closed and empty; [`Error::WouldDeadlock`] inside a closure of this channel's;
+    /// [`Error::TooManyParticipants`].
+    ///
+    /// # Examples
+    /// ```
+    /// let channel = commons::Channel::new(4096)?;
+    /// channel.push(b"hello")?;
+    /// assert_eq!(channel.pop()?, b"hello");
+    /// # Ok::<(), commons::Error>(())
+    /// ```
+    pub fn pop(&self) -> Result<Vec<u8>> {
+        let mut message = Vec::new();
+        self.ground.pop_into(&mut message, Patience::Endless)?;
+        Ok(message)
+    }
+
+    /// Takes the first message, if there is one.
+    ///
+    /// # Errors
+    /// As [`pop`](Channel::pop). [`Error::Timeout`] after 20 ms when a consumer was stopped in the middle.
+    ///
+    /// # Examples
+    /// ```
+    /// assert_eq!(commons::Channel::new(4096)?.try_pop()?, None);
+    /// # Ok::<(), commons::Error>(())
+    /// ```
+    pub fn try_pop(&self) -> Result<Option<Vec<u8>>> {
+        let mut message = Vec::new();
+        Ok(at_once(self.ground.pop_into(&mut message, Patience::None))?.map(|()| message))
+    }
+
+    /// Takes the first message, waiting for one for at most `timeout`.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`], and as [`pop`](Channel::pop).
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// let channel = commons::Channel::new(4096)?;
+    /// assert!(matches!(channel.pop_timeout(Duration::from_millis(1)), Err(commons::Error::Timeout { .. })));
+    /// # Ok::<(), commons::Error>(())
+    /// ```
+    pub fn pop_timeout(&self, timeout: Duration) -> Result<Vec<u8>> {
+        let mut message = Vec::new();
+        self.ground.pop_into(&mut message, Patience::lasting(timeout))?;
+        Ok(message)
+    }
+
+    /// Takes the first message into `message`, whose memory is used again.
+    ///
+    /// # Errors
+    /// As [`pop`](Channel::pop).
+    ///
+    /// # Examples
+    /// ```
+    /// let channel = commons::Channel::new(4096)?;
+    /// channel.push_many(&["first", "2nd"])?;
+    /// let mut message = Vec::new();
+    /// channel.pop_into(&mut message)?;
+    /// channel.pop_into(&mut message)?;
+    /// assert_eq!(message, b"2nd");
+    /// # Ok::<(), commons::Error>(())
+    /// ```
+    #[inline]
+    pub fn pop_into(&self, message: &mut Vec<u8>) -> Result<()> {
+        self.ground.pop_into(message, Patience::Endless)
+    }
+
+    /// Takes the first message into `message`, if there is one; otherwise that stays as it is.
+    ///
+    /// # Errors
+    /// As [`try_pop`](Channel::try_pop).
+    ///
+    /// # Examples
+    /// ```
+    /// let channel = commons::Channel::new(4096)?;
+    /// channel.push(b"hello")?;
+    /// let mut message = Vec::new();
+    /// assert!(channel.try_pop_into(&mut message)? && !channel.try_pop_into(&mut message)?);
+    /// assert_eq!(message, b"hello");
+    /// # Ok::<(), commons::Error>(())
+    /// ```
+    pub fn try_pop_into(&self, message: &mut Vec<u8>) -> Result<bool> {
+        Ok(at_once(self.ground.pop_into(message, Patience::None))?.is_some())
+    }
+
+    /// Shows the first message to `f`, waiting for one, and takes it when `f` has returned: a process that dies in it, or a panic, leaves the
+    /// message to the next one. Other consumers wait meanwhile.
+    ///
+    /// # Errors
+    /// As [`pop`](Channel::pop).
+    ///
+    /// # Examples
+    /// ```
+    /// let channel = commons::Channel::new(4096)?;
+    /// channel.push(b"hello")?;
+    /// assert_eq!(channel.pop_with(|message| message.len())?, 5);
+    /// # Ok::<(), commons::Error>(())
+    /// ```
+    pub fn pop_with<R>(&self, f: impl FnOnce(&[u8]) -> R) -> Result<R> {
+        let ground = &*self.ground;
+        ground.next(Patience::Endless, |consumer, first| {
+            let mut message = Vec::new();
+            ground.read(first.index, first.head.len(), &mut message);
+            let result = f(&message);
+            consumer.take_if_mine(first);
+            Ok(result)
+        })
+    }
+
+    /// Takes at most `max` messages that are there, without waiting, and calls `f` with each; how many.
+    ///
+    /// They are gone when `f` has returned from the last of them; should it panic, or the process die, in the middle, those that it had not
+    /// returned from are left to others.
+    ///
+    /// # Errors
+    /// As [`try_pop`](Channel::try_pop).
+    ///
+    /// # Examples
+    /// ```
+    /// let channel = commons::Channel::new(4096)?;
+    /// channel.push_many(&["a", "b", "c"])?;
+    /// let mut all = Vec::new();
+    /// assert_eq!(channel.drain(2, |message| all.extend_from_slice(message))?, 2);
+    /// assert_eq!(all, b"ab");
+    /// # Ok::<(), commons::Error>(())
+    /// ```
+    pub fn drain(&self, max: usize, mut f: impl FnMut(&[u8])) -> Result<usize> {
+        let mut drained = 0;
+        while drained < max {
+            let (more, batch) = match at_once(self.drain_batch(max - drained, &mut f)) {
+                Err(Error::Closed) if drained > 0 => break,
+                batch => batch?.unwrap_or((false, 0)),
+            };
+            drained += batch;
+            if !more {
+                break;
+            }
+        }
+        Ok(drained)
+    }
+
+    /// Takes what is there under one lock and by one store; where some are leased, one message. Whether there may be more, and how many.
+    fn drain_batch(&self, max: usize, f: &mut impl FnMut(&[u8])) -> Result<(bool, usize)> {
+        let ground = &*self.ground;
+        ground.next(Patience::None, |consumer, first| {
+            let mut message = Vec::new();
+            if !consumer.alone() {
+                ground.read(first.index, first.head.len(), &mut message);
+                f(&message);
+                consumer.take_if_mine(first);
+                return Ok((true, 1));
+            }
+            let mut batch = Batch { consumer, words: 0, messages: 0 };
+            let mut next = Some(first);
+            while let Some(one) = next.filter(|_| batch.messages < max) {
+                ground.read(one.index, one.head.len(), &mut message);
+                f(&message);
+                batch.words += words_of(one.head.len());
+                batch.messages += 1;
+                next = batch.consumer.at(batch.words);
+            }
+            Ok((false, batch.messages))
+        })
+    }
+
+    /// A copy of the first message, which stays.
+    ///
+    /// # Errors
+    /// As [`try_pop`](Channel::try_pop).
+    ///
+    /// # Examples
+    /// ```
+    /// let channel = commons::Channel::new(4096)?;
+    /// channel.push(b"hello")?;
+    /// assert_eq!(channel.peek()?, channel.try_pop()?);
+    /// assert_eq!(channel.peek()?, None);
+    /// # Ok::<(), commons::Error>(())
+    /// ```
+    pub fn peek(&self) -> Result<Option<Vec<u8>>> {
+        let ground = &*self.ground;
+        at_once(ground.next(Patience::None, |_, first| {
+            let mut message = Vec::new();
+            ground.read(first.index, first.head.len(), &mut message);
+            Ok(message)
+        }))
+    }
+}
+
+/// A message that nobody has.
+#[derive(Clone, Copy)]
+pub(super) struct First {
+    pub(super) index: usize,
+    pub(super) head: Head,
+}
+
+/// Holds the consumers' lock.
+pub(super) struct Consumer<'g> {
+    pub(super) ground: &'g Ground,
+    lock: Owned,
+}
+
+/// Messages that `drain` is through with; they go at once, when it ends.
+struct Batch<'c, 'g> {
+    consumer: &'c mut Consumer<'g>,
+    words: usize,
+    messages: usize,
+}
+
+impl Drop for Batch<'_, '_> {
+    fn drop(&mut self) {
+        if self.messages > 0 && self.consumer.is_mine() {
+            self.consumer.move_floor(self.words, self.messages);
+        }
+    }
+}
+
+impl Drop for Consumer<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.ground.ends.floor.lock.release(self.lock);
+    }
+}
+
+impl Ground {
+    #[inline]
+    pub(super) fn pop_into(&self, message: &mut Vec<u8>, patience: Patience) -> Result<()> {
+        self.next(patience, |consumer, first| {
+            self.read(first.index, first.head.len(), message);
+            consumer.take(first);
+            Ok(())
+        })
+    }
+
+    /// Calls `f` with the first message, under the consumers' lock, waiting for one.
+    #[inline]
+    pub(super) fn next<R>(
+        &self,
+        patience: Patience,
+        f: impl FnOnce(&mut Consumer<'_>, First) -> Result<R>,
+    ) -> Result<R> {
+        let mut waiting = None;
+        loop {
+            let mut consumer = Consumer::enter(self, patience)?;
+            let closely =
+                waiting.as_mut().is_some_and(|waiting: &mut Waiting<'_>| std::mem::take(&mut waiting.closely));
+            if let Some(first) = consumer.first(closely) {
+                if waiting.is_some_and(|waiting| waiting.slept) {
+                    consumer.pass_on();
+                }
+                return f(&mut consumer, first);
+            }
+            let waiting = waiting.get_or_insert_with(|| Waiting::new(&self.in_vain[0]));
+            self.wait_for_message(&mut Some(consumer), false, waiting, patience)?;
+        }
+    }
+}
+
+impl<'g> Consumer<'g> {
+    #[inline(always)]
+    pub(super) fn enter(ground: &'g Ground, patience: Patience) -> Result<Consumer<'g>> {
+        let owned = enter(&ground.ends.floor, ground.floor, patience)?;
+        let mut consumer = Consumer { ground, lock: owned };
+        if owned.recovered() {
+            consumer.repair();
+        }
+        Ok(consumer)
+    }
+
+    #[inline(always)]
+    pub(super) fn is_mine(&self) -> bool {
+        self.lock.is_mine()
+    }
+
+    /// Whether nothing is leased, nor anything done with lies behind what is ready: then the floor alone says what is there.
+    #[inline(always)]
+    pub(super) fn alone(&self) -> bool {
+        owned(&self.ground.ends.floor.out) == 0
+    }
+
+    /// The first message that nobody has. `closely`: whether those who have leased some are looked at closely.
+    #[inline(always)]
+    pub(super) fn first(&mut self, closely: bool) -> Option<First> {
+        if !self.alone() {
+            return self.first_behind_leases(closely);
+        }
+        self.at(0)
+    }
+
+    /// The message so many words from the floor, if there is one and nobody has it.
+    #[inline(always)]
+    pub(super) fn at(&self, ahead: usize) -> Option<First> {
+        let (ground, floor) = (self.ground, &self.ground.ends.floor);
+        let (mark, ring) = (floor.mark(), ground.words());
+        let mut tail = Mark(owned(&floor.seen));
+        if mark.words_to(tail, ring) <= ahead {
+            tail = floor.look_at(&ground.ends.tail, |tail| mark.messages_to(tail));
+            if mark.words_to(tail, ring) <= ahead {
+                return None;
+            }
+        }
+        let index = ground.wrapped(mark.index() + ahead);
+        ground.fetch_ahead(index, mark.words_to(tail, ring) - ahead, false);
+        // Relaxed: written before the tail moved on, or under the lock.
+        let head = Head(ground.head(index).load(Ordering::Relaxed));
+        Some(First { index, head })
+    }
+
+    /// One that slept has found a message, and others may be asleep still: it wakes the next one if there may be another message, and else leaves
+    /// that to the next push. The flag is set only where there is nothing to be had: one that set it before, and is about to sleep, must not take this
+    /// for its own.
+    #[cold]
+    pub(super) fn pass_on(&self) {
+        let (floor, tail) = (&self.ground.ends.floor, &self.ground.ends.tail);
+        loop {
+            let seen = tail.mark();
+            if floor.mark().messages_to(seen) > owned(&floor.out) as usize + 1 {
+                futex::wake(&tail.at, 1);
+                return;
+            }
+            // Fails when the tail has moved meanwhile, perhaps for nobody.
+            if tail.flag(seen, Mark::with_sleepers).is_some() {
+                return;
+            }
+        }
+    }
+
+    /// Takes a message for good.
+    #[inline(always)]
+    pub(super) fn take(&mut self, first: First) {
+        if self.alone() {
+            return self.move_floor(words_of(first.head.len()), 1);
+        }
+        self.count_out(1);
+        self.done(first.index, first.head);
+    }
+
+    /// After a closure: in a process that was forked in it, nothing happens; the message is its parent's.
+    fn take_if_mine(&mut self, first: First) {
+        if self.is_mine() {
+            self.take(first);
+        }
+    }
+
+    /// Says that a message is done with, which counts as out already: the commit; and reclaims what lies at the floor.
+    #[cold]
+    pub(super) fn done(&mut self, index: usize, head: Head) {
+        // Release: what was made of the message happens before it is gone.
+        self.ground.head(index).store(head.done().0, Ordering::Release);
+        self.reclaim();
+    }
+
+    /// Moves the floor over what is done with.
+    pub(super) fn reclaim(&mut self) {
+        let (mut words, mut messages) = (0, 0);
+        while let Some(one) = self.at(words).filter(|one| one.head.is_done()) {
+            words += words_of(one.head.len());
+            messages += 1;
+        }
+        if messages > 0 {
+            let ahead = owned(&self.ground.ends.floor.ahead) as usize;
+            // Before the floor: a hint that is too low is made good by a longer look. Relaxed: under the lock.
+            self.ground.ends.floor.ahead.store(ahead.saturating_sub(words) as u64, Ordering::Relaxed);
+            self.count_out(-(messages as i64));
+            self.move_floor(words, messages);
+        }
+    }
+
+    #[inline(always)]
+    fn move_floor(&mut self, words: usize, messages: usize) {
+        let (ground, floor) = (self.ground, &self.ground.ends.floor);
+        let old = floor.moved(floor.mark(), words, messages, ground.words());
+        if old.waited_for() {
+            ground.tell_of_room(old, messages);
+        }
+    }
+
+    /// Asks for the eventfd, having found nothing since `tail`; false when something came meanwhile.
+    pub(super) fn arm(&mut self, tail: Mark) -> bool {
+        self.ground.ends.tail.arm(tail, &self.ground.filled)
+    }
+}

@@ -1,0 +1,88 @@
+//! Leases among messages that are taken otherwise, and in the hands of those who die.
+
+mod common;
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use common::{die, in_child};
+use commons::{Channel, Error};
+
+#[test]
+fn what_was_taken_behind_a_lease_does_not_come_again() {
+    let channel = Channel::new(4096).unwrap();
+    channel.push_many(&["a", "b", "c", "d"]).unwrap();
+    let a = channel.pop_lease().unwrap();
+    assert_eq!((channel.pop().unwrap(), channel.pop().unwrap()), (b"b".to_vec(), b"c".to_vec()));
+    drop(a);
+    let mut left = Vec::new();
+    assert_eq!(channel.drain(9, |message| left.extend_from_slice(message)).unwrap(), 2);
+    assert_eq!((left, channel.len()), (b"ad".to_vec(), 0));
+    let stats = channel.stats().unwrap();
+    assert_eq!((stats.pushed, stats.taken, stats.returned), (4, 4, 1));
+}
+
+#[test]
+fn a_closure_that_forks_takes_its_message_once() {
+    let channel = Channel::new(4096).unwrap();
+    channel.push_many(&["a", "b", "c"]).unwrap();
+    let child = channel.pop_with(|_| {
+        // The child comes back from the closure as well; what it does then must not be done twice.
+        // SAFETY: the child does nothing but go on here, and leaves.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::fork()
+        }
+    });
+    let child = child.unwrap();
+    if child == 0 {
+        common::leave(0);
+    }
+    // SAFETY: waits for a child of this process.
+    #[allow(unsafe_code)]
+    let reaped = unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+    assert_eq!(reaped, child);
+    assert_eq!((channel.len(), channel.pop().unwrap()), (2, b"b".to_vec()));
+}
+
+#[test]
+fn a_room_notifier_is_readable_when_there_is_room_and_not_before() {
+    let channel = Channel::new(32).unwrap();
+    let room = channel.room_notifier();
+    let readable = || {
+        let mut fds = [rustix::event::PollFd::new(&room, rustix::event::PollFlags::IN)];
+        rustix::event::poll(&mut fds, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap() == 1
+    };
+    while channel.try_push(b"x").is_ok() {}
+    assert!(!readable());
+    channel.pop().unwrap();
+    assert!(readable());
+    channel.push(b"x").unwrap();
+    assert!(matches!(channel.try_push(b"x"), Err(Error::Full { .. })) && !readable());
+    let _ = room.as_fd();
+}
+
+#[test]
+fn who_dies_holding_leases_gives_them_back_once() {
+    let channel = Channel::builder().capacity(4096).max_attempts(2).build().unwrap();
+    channel.push_many(&["a", "b"]).unwrap();
+    for attempt in 0..2 {
+        let mut child = in_child(|| {
+            std::mem::forget((channel.pop_lease().unwrap(), channel.pop_lease().unwrap()));
+            assert_eq!(channel.stats().unwrap().leased, 2);
+            die();
+        });
+        child.wait();
+        let stats = channel.stats().unwrap();
+        assert_eq!((stats.waiting, stats.leased, stats.returned), (0, 2, 2 * attempt));
+    }
+    assert_eq!(channel.try_pop().unwrap(), None);
+    let (letters, stats) = (channel.dead_letters().unwrap(), channel.stats().unwrap());
+    assert_eq!((stats.pushed, stats.taken, stats.returned), (2, 2, 4));
+    assert_eq!((letters.pop().unwrap(), letters.pop().unwrap(), letters.len()), (b"a".to_vec(), b"b".to_vec(), 0));
+    // In the hands of a living one, none of it happens.
+    channel.push(b"e").unwrap();
+    let held = channel.pop_lease().unwrap();
+    assert!(matches!(channel.pop_timeout(Duration::from_millis(30)), Err(Error::Timeout { .. })));
+    held.ack().unwrap();
+}
