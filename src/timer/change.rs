@@ -70,7 +70,7 @@ impl Held<'_> {
         let head = &self.ground.head;
         // Relaxed: ordered by the turn.
         head.next.store(due, Ordering::Relaxed);
-        // AcqRel: pairs with `arm`, and with the same in `run`; of the one who lies down and this, at least one sees what the other has written.
+        // AcqRel: pairs with `arm`, and with the same in `notifier`; of the one who lies down and this, at least one sees what the other has written.
         let turn = head.turn.fetch_add(TURN, Ordering::AcqRel);
         if turn & 1 == 1 && futex::wake(&head.turn, u32::MAX) == 0 {
             disarm(&head.turn, turn);

@@ -1,10 +1,11 @@
 //! Letting timers fire: one pass, a blocking driver, and one for tokio.
 
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use super::{Timer, TimerId};
 use crate::robust::{Patience, arm};
-use crate::sync::futex;
+use crate::sync::{Ordering, futex};
 use crate::{Error, Result};
 
 impl Timer {
@@ -105,6 +106,18 @@ impl Timer {
         Ok(called)
     }
 
+    /// Becomes readable when `next_due` has become earlier than it is when this returns; to be waited for by the edge, for nobody reads from it, and
+    /// every signal is an event of its own. For harnesses, not part of the contract.
+    #[doc(hidden)]
+    pub fn notifier(&self) -> BorrowedFd<'_> {
+        let head = &self.ground.head;
+        // Relaxed: ordered by the turn.
+        head.watched.store(1, Ordering::Relaxed);
+        // AcqRel: pairs with the same in `hasten`; if that one has not seen the flag, the look at `next` that follows sees what it wrote.
+        head.turn.fetch_add(0, Ordering::AcqRel);
+        self.ground.changed.as_fd()
+    }
+
     /// Calls `f` for every timer as it becomes due, until the future is dropped or something fails. Must be called inside a tokio runtime with I/O
     /// enabled; its clock is not used, so that timers fire to the microsecond and not to tokio's millisecond.
     ///
@@ -130,29 +143,21 @@ impl Timer {
     /// ```
     #[cfg(feature = "tokio")]
     pub async fn run(&self, mut f: impl FnMut(TimerId, u64)) -> Result<std::convert::Infallible> {
-        use std::os::fd::AsFd;
+        use crate::sync::{Alarm, ready};
 
-        use crate::sync::{Alarm, Ordering, ready};
-
-        let ground = &*self.ground;
-        // Its own descriptor: each runtime watches it for itself.
-        let own = ground.changed.as_fd().try_clone_to_owned().map_err(Error::system("duplicating an eventfd"))?;
+        // Its own descriptors: each runtime watches them for itself.
+        let own = self.notifier().try_clone_to_owned().map_err(Error::system("duplicating an eventfd"))?;
         let (sooner, alarm) = (ready::watch(own)?, Alarm::new()?);
         let own = alarm.as_fd().try_clone_to_owned().map_err(Error::system("duplicating a timerfd"))?;
         let (rung, mut set) = (ready::watch(own)?, None);
-        // Relaxed: ordered by the turn.
-        ground.head.watched.store(1, Ordering::Relaxed);
-        // AcqRel: pairs with the same in `hasten`; whoever lowers `next` unseen by the loop below sees the flag.
-        ground.head.turn.fetch_add(0, Ordering::AcqRel);
         loop {
             self.expire(&mut f)?;
-            let next = ground.next();
+            let next = self.ground.next();
             if set != Some(next) {
                 alarm.set(next)?;
                 set = Some(next);
             }
             tokio::select! {
-                // Every signal is an event of its own, so nobody has to read from it; the count has room for 2^64 of them.
                 changed = sooner.readable() => changed.map_err(Error::system("waiting for an eventfd"))?.clear_ready(),
                 over = rung.readable() => {
                     over.map_err(Error::system("waiting for a timerfd"))?.clear_ready();

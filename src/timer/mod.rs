@@ -48,6 +48,7 @@ mod drive;
 mod heap;
 mod id;
 mod look;
+mod perish;
 mod shared;
 
 use std::sync::Arc;

@@ -7,6 +7,7 @@ use arbitrary::{Arbitrary, Unstructured};
 pub(crate) mod atomics;
 pub(crate) mod locks;
 pub(crate) mod table;
+pub(crate) mod timer;
 
 /// As many operations as the bytes are good for. `Vec`'s own `arbitrary` asks a byte before each element whether to go on, and random bytes say
 /// no every other time: sequences of one or two.

@@ -17,6 +17,8 @@
 #![allow(clippy::multiple_unsafe_ops_per_block)]
 
 mod checker;
+mod clockwork;
+mod clockwork_check;
 mod desk;
 mod desk_check;
 mod image;
@@ -33,8 +35,10 @@ mod ops_sleep;
 mod ops_table;
 mod ops_table_room;
 mod ops_table_tree;
+mod ops_timer;
 mod pairs;
 mod pairs_table;
+mod pairs_timer;
 mod run;
 mod trace;
 mod world;
@@ -73,9 +77,10 @@ fn tests() -> Vec<Test> {
         ops_table::all(),
         ops_table_tree::all(),
         ops_table_room::all(),
+        ops_timer::all(),
     ];
     let killed = ops.into_iter().flatten().map(Test::Killed);
-    let pairs = pairs::all().into_iter().chain(pairs_table::all());
+    let pairs = pairs::all().into_iter().chain(pairs_table::all()).chain(pairs_timer::all());
     killed.chain(pairs.map(Test::Preempted)).collect()
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use commons::{Atomic, AtomicLong, Barrier, Counter, Lock, Region, RwLock, Semaphore};
 
+use crate::clockwork::Clockwork;
 use crate::desk::Desk;
 use crate::image::{RawSlot, word_at};
 use crate::kit::{self, control};
@@ -57,6 +58,8 @@ pub struct World {
     pub kept_long: Option<AtomicLong>,
     /// A table, for operations on tables.
     pub desk: Option<Desk>,
+    /// A timer, for operations on timers.
+    pub clockwork: Option<Clockwork>,
     /// Helpers that sleep are stopped, so that images depend on the traced child alone.
     pub frozen: bool,
     pub helpers: Vec<Helper>,
@@ -95,6 +98,7 @@ impl World {
             kept_small: None,
             kept_long: None,
             desk: None,
+            clockwork: None,
             frozen,
             helpers: Vec::new(),
             corpses: Vec::new(),
@@ -114,6 +118,10 @@ impl World {
 
     pub fn desk(&self) -> &Desk {
         self.desk.as_ref().expect("arranged")
+    }
+
+    pub fn clockwork(&self) -> &Clockwork {
+        self.clockwork.as_ref().expect("arranged")
     }
 
     /// Makes the calling thread a participant.

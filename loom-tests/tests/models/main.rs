@@ -9,6 +9,8 @@ mod rwlock;
 mod semaphore;
 mod table;
 mod table_death;
+mod timer;
+mod timer_death;
 mod wait;
 mod wait_death;
 mod watch;
