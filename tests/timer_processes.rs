@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use commons::{Atomic, AtomicLong, Error, Timer, TimerId};
 
-use common::{Dice, Exit, in_child, sleep_for_ever, until};
+use common::{Dice, Exit, in_child, until};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: u64 = 1_000_000_000;
@@ -197,35 +197,40 @@ fn killed_at_random() {
     assert_eq!(timer.clear_all().unwrap(), 1);
 }
 
-/// A driver comes back in time although whoever holds the lock is stopped; and a zombie holds up nobody.
+/// A driver comes back in time although whoever holds the lock is stopped; and once that one is dead, it holds up nobody.
 #[test]
 fn a_driver_does_not_wait_for_one_who_is_stopped() {
-    let timer = Timer::new(100).unwrap();
+    let (timer, turns) = (Timer::new(100).unwrap(), AtomicLong::new(0).unwrap());
     let busy = in_child(|| {
         loop {
             let id = timer.after(Duration::from_secs(60), 1).unwrap();
             timer.clear(id).unwrap();
+            turns.add(1);
         }
     });
-    let due = timer.after(MS, 2).unwrap();
-    // Stopped at some instant, most likely inside; again until it has been.
-    let mut held = 0;
-    for _ in 0..50 {
+    // It is stopped somewhere; after a few times, inside.
+    let stopped_inside = (0..200).find_map(|_| {
+        let due = timer.after(MS, 2).unwrap();
+        let before = turns.get();
+        until("it goes round", || turns.get() > before + 1);
         busy.stop();
         let begun = Instant::now();
-        let before = timer.exists(due);
         timer.run_for(20 * MS, |_, _| ()).unwrap();
         assert!(begun.elapsed() < Duration::from_secs(10));
-        held += usize::from(before && timer.exists(due));
-        if held == 0 && !timer.exists(due) {
-            // It was outside, and the timer has fired: nothing was shown; but nothing hung either.
-            break;
+        if timer.exists(due) {
+            return Some(due);
         }
         busy.cont();
-    }
+        None
+    });
+    let due = stopped_inside.expect("it spends half of its time inside");
     busy.kill();
-    timer.run_for(30 * MS, |_, _| ()).unwrap();
-    assert!(!timer.exists(due), "the dead hold up nobody");
-    let _ = sleep_for_ever as fn() -> !;
+    let mut fired = Vec::new();
+    let first = |id, _| {
+        fired.push(id);
+        false
+    };
+    timer.drive(common::PATIENCE, first).unwrap();
+    assert_eq!(fired, [due], "the dead hold up nobody");
     in_order(&timer);
 }

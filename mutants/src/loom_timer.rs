@@ -7,8 +7,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "timer_seen_without_acquire",
         file: "src/timer/look.rs",
-        find: "let state = State(entry.state.load(Ordering::Acquire));",
-        replace: "let state = State(entry.state.load(Ordering::Relaxed));",
+        find: "State(entry.state.load(Ordering::Acquire))",
+        replace: "State(entry.state.load(Ordering::Relaxed))",
         caught_by: &["timer::a_reader_sees_no_mixture"],
     },
     Mutant {
@@ -50,8 +50,11 @@ pub const MUTANTS: &[Mutant] = &[
         name: "timer_made_without_a_fence",
         file: "src/timer/change.rs",
         find: r#"fence(Ordering::Release);
-        if interval != 0 {"#,
-        replace: "if interval != 0 {",
+        if interval != 0 {
+            ground.ticks[number].interval.store(interval, Ordering::Relaxed);
+            ground.fired(number, state).store(0, Ordering::Relaxed);
+        }"#,
+        replace: "if interval != 0 { ground.ticks[number].interval.store(interval, Ordering::Relaxed); ground.fired(number, state).store(0, Ordering::Relaxed); }",
         caught_by: &["timer::a_reader_sees_no_mixture"],
     },
     Mutant {
@@ -65,8 +68,8 @@ pub const MUTANTS: &[Mutant] = &[
         name: "timer_fired_without_a_fence",
         file: "src/timer/change.rs",
         find: r#"fence(Ordering::Release);
-            ground.due(number, then)"#,
-        replace: "ground.due(number, then)",
+            ground.due(number, then).store(next, Ordering::Relaxed);"#,
+        replace: "ground.due(number, then).store(next, Ordering::Relaxed);",
         caught_by: &["timer::a_reader_sees_a_tick_whole"],
     },
     Mutant {
@@ -126,12 +129,10 @@ pub const MUTANTS: &[Mutant] = &[
         caught_by: &["timer::a_descriptor_tells_or_the_time_does"],
     },
     Mutant {
-        name: "timer_next_seen_before_the_turn_is_armed",
+        name: "timer_turn_not_armed",
         file: "src/timer/drive.rs",
-        find: r#"let armed = arm(turn);
-            // After the turn is armed: whoever makes it earlier from here on moves the turn.
-            let next = self.ground.next().min(end);"#,
-        replace: "let next = self.ground.next().min(end); let armed = arm(turn);",
+        find: "arm(turn)",
+        replace: "turn.load(Ordering::Relaxed)",
         caught_by: &["timer::a_driver_sleeps_over_nobody"],
     },
     Mutant {
@@ -168,8 +169,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "timer_ended_twice",
         file: "src/timer/change.rs",
-        find: "if !state.is_of(id.generation) {",
-        replace: "if false {",
+        find: "!state.is_of(id.generation)",
+        replace: "false",
         caught_by: &["timer::one_is_fired_or_cleared"],
     },
 ];

@@ -99,8 +99,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "timer_built_anew_with_the_ended",
         file: "src/timer/heap.rs",
-        find: "if state.is_live() {",
-        replace: "if state.generation() != 0 {",
+        find: "state.is_live()",
+        replace: "state.generation() != 0",
         caught_by: &["timer_clear_gone"],
     },
     Mutant {

@@ -87,7 +87,8 @@ impl Ground {
         let number = id.entry as usize;
         let entry = self.entries.get(number).filter(|_| id.heap == self.key.bits())?;
         // Acquire: pairs with the Release of the commits; who finds it gone sees what came before its end.
-        State(entry.state.load(Ordering::Acquire)).is_of(id.generation).then_some(number)
+        let seen = entry.state.load(Ordering::Acquire);
+        State(seen).is_of(id.generation).then_some(number)
     }
 
     /// The timer of this generation, as it was at one instant; None when it is gone.

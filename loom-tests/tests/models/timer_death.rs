@@ -121,7 +121,7 @@ fn dies_and_so_does_the_rescuer(name: &'static str, clears: bool) {
         let id = timer.after(ms(10), 1).unwrap();
         let mut stage = Stage::default();
         let its = timer.clone();
-        let change = move || if clears { its.clear(id).is_ok() } else { its.after(ms(8), 2).is_ok() };
+        let change = move || if clears { its.clear(id).is_ok() } else { its.after(ms(12), 2).is_ok() };
         let mortal = stage.asleep_mortal(first, change);
         let its = timer.clone();
         let rescuer = stage.mortal(second, move || its.stats().unwrap().live);
