@@ -22,11 +22,21 @@ impl Drop for Held<'_> {
 }
 
 impl Ground {
-    #[inline]
+    /// Takes the lock, and builds anew what follows from the entries if its last owner died.
+    #[inline(always)]
     pub(super) fn enter(&self, patience: Patience) -> Result<Held<'_>> {
-        let owned = self.head.lock.acquire(self.key, WHAT, patience)?;
-        let recovered = owned.recovered();
-        let held = Held { ground: self, lock: Some(owned) };
+        match self.head.lock.acquire_at_once(self.key) {
+            // Who was to be taken over from would have been in the way.
+            Some(lock) => Ok(Held { ground: self, lock: Some(lock) }),
+            None => self.enter_slowly(patience),
+        }
+    }
+
+    #[cold]
+    fn enter_slowly(&self, patience: Patience) -> Result<Held<'_>> {
+        let lock = self.head.lock.acquire(self.key, WHAT, patience)?;
+        let recovered = lock.recovered();
+        let held = Held { ground: self, lock: Some(lock) };
         if recovered {
             // Should this one die as well, the lock says so once more, and the next one begins again.
             self.rebuild();
