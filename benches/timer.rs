@@ -28,6 +28,7 @@ fn main() -> ExitCode {
     let timers = if suite.is_timed() { TIMERS } else { 100 };
     if suite.is_timed() {
         whole_heaps(&mut suite, timers);
+        after_a_death(timers);
         lateness(&mut suite);
     }
     one_by_one(&mut suite, timers);
@@ -126,6 +127,19 @@ fn whole_heaps(suite: &mut Suite, timers: usize) {
             suite.figure(name, of(0), Bar::Cost(12.0)); // bars.md
         }
     }
+}
+
+/// What the next owner of the lock does when the last one died in the middle of a change.
+fn after_a_death(timers: usize) {
+    let timer = Timer::new(timers).expect("a timer");
+    delays(timers).iter().for_each(|delay| _ = timer.after(*delay, 0).expect("room"));
+    let times = sorted((1..=ROUNDS as u64).map(|noise| {
+        timer.perish(noise).expect("a seat");
+        let begun = Instant::now();
+        assert_eq!(timer.stats().expect("a seat").live, timers);
+        begun.elapsed().as_secs_f64() * 1e3
+    }));
+    println!("built anew after a death, 100 000 live: {:.2} ms [{:.2} ..]", times[ROUNDS / 2], times[0]);
 }
 
 /// One operation at a time, in a heap that is half full.

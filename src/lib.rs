@@ -39,6 +39,7 @@
 //!
 //! # Features
 //! `server` (default): the process server and the `commons` command. Without it the crate is the structures alone and needs no tokio.
+//! `tokio`: channels and timers that are awaited, without the server.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("commons runs on Linux only: it needs memfd, shared futexes, pidfd and /proc");

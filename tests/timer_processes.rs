@@ -102,6 +102,29 @@ fn a_sleeping_driver_wakes_for_what_another_process_adds() {
     until("the other one does it", || seen.get() == 11_100);
 }
 
+#[cfg(feature = "tokio")]
+#[test]
+fn a_runtime_wakes_for_what_another_process_adds() {
+    let (timer, seen) = (Timer::new(10).unwrap(), AtomicLong::new(0).unwrap());
+    timer.after(Duration::from_secs(3600), 0).unwrap();
+    let driver = in_child(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        runtime.block_on(timer.run(|_, payload| _ = seen.add(payload as i64))).unwrap();
+    });
+    driver.until_asleep();
+    timer.after(MS, 100).unwrap();
+    until("it has fired", || seen.get() == 100);
+    driver.until_asleep();
+    in_child(|| {
+        timer.after(2 * MS, 1000).unwrap();
+        timer.after(MS, 10_000).unwrap();
+        common::die();
+    })
+    .until_dead();
+    until("both have fired", || seen.get() == 11_100);
+    assert_eq!(timer.list().len(), 1);
+}
+
 /// Each either fires or is cleared, and only one of the two, whoever gets there first.
 #[test]
 fn cleared_by_another_process_while_they_fire() {

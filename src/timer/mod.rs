@@ -8,11 +8,11 @@
 //! nodes     due │ entry                                 a heap with four children a node
 //! ```
 //! # The entries are the truth
-//! A timer is made, fires, or ends by one store of its entry's state: it says of which generation the timer is, whether it lives, and of a tick
-//! which of two halves (due, fired) counts; the other one was filled before. The heap, each entry's place in it, the free list and their counts follow from the
-//! states, and there is no journal of them: **who takes the lock over from the dead builds them anew**, so it does not matter where that one
-//! stopped. That costs a look at every entry that was ever in use, once for each death in the middle of a change, and every other change
-//! one store: 100 000 timers that are added and cleared make 1.3 moves in the heap each, and two of three stores would be the journal's.
+//! A timer is made, fires, or ends by one store of its entry's state: it says of which generation the timer is, whether it lives, and, of a tick,
+//! which of two halves (due, fired) counts; the other one was filled before. The heap, each entry's place in it, the free list and their counts
+//! follow from the states, and there is no journal of them: **who takes the lock over from the dead builds them anew**, so it does not matter
+//! where that one stopped. It costs a look at every entry that was ever in use, once for each death in the middle of a change; a journal of what
+//! is moved in the heap would cost every change.
 //!
 //! | words | written by | read by others |
 //! |---|---|---|
@@ -40,6 +40,18 @@
 //! # Reading without the lock (`look`)
 //! `info` and `list` look at the state before and after; a half is only filled while the other one counts, after a fence. A generation is a number
 //! of this heap that never comes again, so an id names one timer for ever; within one timer the count of firings tells the halves apart.
+//!
+//! # Measured
+//! 100 000 timers with random deadlines (`benches/timer.rs`), on two cores of a Zen 3 under KVM under a load of eight; medians, the least in
+//! brackets, beside a `BTreeMap` in a `Mutex` in memory of one process. The first line was measured apart, under another load.
+//!
+//! | | adding all | clearing all |
+//! |---|---|---|
+//! | a cache line an entry, places apart, a look at the clock in `clear` | 54 ms | 24 ms |
+//! | half a line, places in it, memory never used before | 15.1 ms (11.2), 0.62 times the map's | 10.6 ms (6.4), 0.51 times |
+//! | the same, memory used before: the difference is the kernel's, for 1170 pages | 10.7 ms (6.7), 0.47 times | 10.5 ms (5.1), 0.48 times |
+//!
+//! One timer that is made and cleared takes 399 instructions without the clock, 160 of them the lock's.
 
 #![forbid(unsafe_code)]
 

@@ -175,9 +175,8 @@ impl Model {
                     "{id:?} fired before {entry:?} {}",
                     at()
                 );
-                if entry.interval > 0 {
+                if let Some(missed) = (self.now - due).checked_div(entry.interval) {
                     entry.fired += 1;
-                    let missed = (self.now - due) / entry.interval;
                     self.live.insert((due + (missed + 1) * entry.interval, age), entry);
                 }
                 match then {
