@@ -10,7 +10,7 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
 -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing -Ccodegen-units=1" \
   cargo build --release --target "$host" --bins
-for target in ${*:-atomics channel locks table}; do
+for target in ${*:-atomics channel locks table timer}; do
   mkdir -p "corpus/$target" "artifacts/$target"
   # What reaches far at once, where somebody has put it down.
   seeds=

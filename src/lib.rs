@@ -28,6 +28,7 @@
 //! | [`Lock`], [`RwLock`] | mutual exclusion; many readers or one writer |
 //! | [`Semaphore`], [`Barrier`] | permits; a point at which n threads meet |
 //! | [`Table`] | a hash map with typed columns; exactly the promised number of rows |
+//! | [`Timer`] | timers in a heap: any process adds, lists and clears; drivers for threads and for tokio |
 //! | [`Region`] | memory to put several of them in |
 //! | [`recover`] | for supervisors: what to call when a child has died |
 //!
@@ -38,6 +39,7 @@
 //!
 //! # Features
 //! `server` (default): the process server and the `commons` command. Without it the crate is the structures alone and needs no tokio.
+//! `tokio`: channels and timers that are awaited, without the server.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("commons runs on Linux only: it needs memfd, shared futexes, pidfd and /proc");

@@ -10,9 +10,11 @@
 mod loom;
 mod loom_channel;
 mod loom_table;
+mod loom_timer;
 mod step;
 mod step_channel;
 mod step_table;
+mod step_timer;
 mod tree;
 
 use std::collections::BTreeSet;
@@ -50,7 +52,7 @@ struct Engine {
 const ENGINES: [Engine; 2] = [
     Engine {
         name: "loom",
-        mutants: &[loom::MUTANTS, loom_channel::MUTANTS, loom_table::MUTANTS],
+        mutants: &[loom::MUTANTS, loom_channel::MUTANTS, loom_table::MUTANTS, loom_timer::MUTANTS],
         folder: "loom-tests",
         build: &["test", "--release", "--no-run", "--message-format=json-render-diagnostics"],
         at_once: 2,
@@ -58,7 +60,7 @@ const ENGINES: [Engine; 2] = [
     },
     Engine {
         name: "step",
-        mutants: &[step::MUTANTS, step_table::MUTANTS, step_channel::MUTANTS],
+        mutants: &[step::MUTANTS, step_table::MUTANTS, step_channel::MUTANTS, step_timer::MUTANTS],
         folder: ".",
         build: &[
             "test",

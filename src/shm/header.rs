@@ -32,7 +32,7 @@ pub(crate) enum Kind {
     Timer = 16,
     TimerEntries = 17,
     TimerNodes = 18,
-    TimerPlaces = 19,
+    TimerTicks = 19,
 }
 
 shared! {

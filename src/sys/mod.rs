@@ -5,6 +5,7 @@
 //! | `memory` | a sealed memfd, mapped MAP_SHARED, zeroed, of fixed size |
 //! | `futex` | sleep on half of a 64-bit word, across processes, until an absolute deadline; wake |
 //! | `clock` | monotonic nanoseconds |
+//! | `alarm` | a descriptor that becomes readable at an instant, likewise |
 //! | `eventfd` | a descriptor that becomes readable, for those who wait with epoll |
 //! | `identity` | who this thread is, and whether another thread is still alive |
 //! | `fork` | fork where it is safe, hooks that run around every fork, how many threads there are |
@@ -20,6 +21,8 @@
 // Below the door: what is process-local here (hooks, flags) is no part of any protocol that loom would model.
 #![allow(clippy::disallowed_types)]
 
+#[cfg(feature = "tokio")]
+pub(crate) mod alarm;
 #[cfg(feature = "server")]
 pub(crate) mod child;
 pub(crate) mod clock;

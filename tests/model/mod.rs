@@ -8,6 +8,7 @@ pub(crate) mod atomics;
 pub(crate) mod channel;
 pub(crate) mod locks;
 pub(crate) mod table;
+pub(crate) mod timer;
 
 /// As many operations as the bytes are good for. `Vec`'s own `arbitrary` asks a byte before each element whether to go on, and random bytes say
 /// no every other time: sequences of one or two.

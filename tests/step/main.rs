@@ -20,6 +20,8 @@ mod belt;
 mod belt_check;
 mod belt_state;
 mod checker;
+mod clockwork;
+mod clockwork_check;
 mod desk;
 mod desk_check;
 mod image;
@@ -39,9 +41,11 @@ mod ops_sleep;
 mod ops_table;
 mod ops_table_room;
 mod ops_table_tree;
+mod ops_timer;
 mod pairs;
 mod pairs_channel;
 mod pairs_table;
+mod pairs_timer;
 mod preempt;
 mod run;
 mod trace;
@@ -84,9 +88,11 @@ fn tests() -> Vec<Test> {
         ops_channel::all(),
         ops_channel_wait::all(),
         ops_channel_lease::all(),
+        ops_timer::all(),
     ];
     let killed = ops.into_iter().flatten().map(Test::Killed);
-    let pairs = pairs::all().into_iter().chain(pairs_table::all()).chain(pairs_channel::all());
+    let pairs =
+        pairs::all().into_iter().chain(pairs_table::all()).chain(pairs_channel::all()).chain(pairs_timer::all());
     killed.chain(pairs.map(Test::Preempted)).collect()
 }
 

@@ -164,8 +164,8 @@ impl Run<'_> {
         let (pid, rescue) = (child.pid as u32, self.op.rescue);
         let mut rescuer = Tracee::start(|| {
             deep.shadow.put_on();
-            // What guards a table or a channel is freed by the manager as anything is; but it is repaired by whoever comes next.
-            let repairs = world.desk.is_some() || world.belt.is_some();
+            // What guards a structure is freed by the manager as anything is; but it is repaired by whoever comes next.
+            let repairs = world.desk.is_some() || world.belt.is_some() || world.clockwork.is_some();
             if mode == Mode::Waiter || (mode == Mode::Manager && repairs) {
                 world.sit_down();
             }

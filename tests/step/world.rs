@@ -6,6 +6,7 @@ use std::time::Duration;
 use commons::{Atomic, AtomicLong, Barrier, Counter, Lock, Region, RwLock, Semaphore};
 
 use crate::belt::Belt;
+use crate::clockwork::Clockwork;
 use crate::desk::Desk;
 use crate::image::{RawSlot, word_at};
 use crate::kit::{self, control};
@@ -60,6 +61,8 @@ pub struct World {
     pub desk: Option<Desk>,
     /// A channel, for operations on channels.
     pub belt: Option<Belt>,
+    /// A timer, for operations on timers.
+    pub clockwork: Option<Clockwork>,
     /// Helpers that sleep are stopped, so that images depend on the traced child alone.
     pub frozen: bool,
     pub helpers: Vec<Helper>,
@@ -99,6 +102,7 @@ impl World {
             kept_long: None,
             desk: None,
             belt: None,
+            clockwork: None,
             frozen,
             helpers: Vec::new(),
             corpses: Vec::new(),
@@ -122,6 +126,10 @@ impl World {
 
     pub fn belt(&self) -> &Belt {
         self.belt.as_ref().expect("arranged")
+    }
+
+    pub fn clockwork(&self) -> &Clockwork {
+        self.clockwork.as_ref().expect("arranged")
     }
 
     /// Makes the calling thread a participant.

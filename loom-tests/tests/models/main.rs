@@ -13,6 +13,8 @@ mod semaphore;
 mod table;
 mod table_death;
 mod table_soonest;
+mod timer;
+mod timer_death;
 mod wait;
 mod wait_death;
 mod watch;
