@@ -12,9 +12,12 @@ RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm
   cargo build --release --target "$host" --bins
 for target in ${*:-atomics channel locks table}; do
   mkdir -p "corpus/$target" "artifacts/$target"
+  # What reaches far at once, where somebody has put it down.
+  seeds=
+  if [ -d "seeds/$target" ]; then seeds="seeds/$target"; fi
   log=$(mktemp)
   if ! "target/$host/release/$target" -max_total_time="$secs" -max_len=512 -timeout=20 -print_final_stats=1 -verbosity=1 \
-    -artifact_prefix="artifacts/$target/" "corpus/$target" >"$log" 2>&1; then
+    -artifact_prefix="artifacts/$target/" "corpus/$target" $seeds >"$log" 2>&1; then
     cat "$log"
     rm -f "$log"
     echo "fuzz $target: FAILED" >&2

@@ -2,86 +2,19 @@
 //! stopped and replaced at random; a ledger judges every single message. COMMONS_SOAK_MESSAGES says how many messages, instead of a few seconds of
 //! them (30000000 is the full soak; in release it takes minutes), COMMONS_CHAOS_SECS how many seconds; COMMONS_CHAOS_SEED repeats the dice.
 
+mod arrivals;
 mod common;
 mod ledger;
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use arrivals::{CONSUMERS, Excuses, HAND, IDLE, LEASED, LEASES, Ledger, MOST, POPS, PRODUCERS, id};
 use common::{Child, Dice, Exit, in_child, note};
 use commons::{Channel, Error, recover};
 use ledger::{Numbers, setting};
 
-const PRODUCERS: usize = 3;
-const CONSUMERS: usize = 3;
-/// Messages of one producer that the ledger has room for.
-const MOST: u64 = 1 << 24;
 const LONG: Duration = Duration::from_secs(30);
-/// Most messages in one hand.
-const HAND: usize = 16;
-
-/// What a consumer is at, in its first word: nothing that matters.
-const IDLE: u64 = 0;
-/// It may have taken a message that it has not written down: one may be lost with it.
-const POPS: u64 = 1;
-/// It may have leased messages that it has not written down: they may come out of order.
-const LEASES: u64 = 2;
-
-/// A nibble for each message: how often it came, at most seven times; and that it was leased.
-const LEASED: u64 = 8;
-
-fn id(producer: usize, n: u64) -> u64 {
-    (producer as u64) << 56 | n
-}
-
-struct Ledger {
-    nibbles: Vec<Numbers>,
-    /// Of each producer: the last message that it has tried to push, and the last whose push returned.
-    tried: Numbers,
-    sure: Numbers,
-    /// Of each consumer: what it is at; how many messages it has in hand, and which.
-    hands: Vec<Numbers>,
-    /// Messages that came out of order, and were not known to have been leased: how many, and which.
-    strays: Numbers,
-    arrived: Numbers,
-    stop: Numbers,
-}
-
-impl Ledger {
-    fn new() -> Ledger {
-        Ledger {
-            nibbles: (0..PRODUCERS).map(|_| Numbers::new(MOST as usize / 16 + 1)).collect(),
-            tried: Numbers::new(PRODUCERS),
-            sure: Numbers::new(PRODUCERS),
-            hands: (0..CONSUMERS).map(|_| Numbers::new(2 + HAND)).collect(),
-            strays: Numbers::new(1 << 16),
-            arrived: Numbers::new(1),
-            stop: Numbers::new(1),
-        }
-    }
-
-    fn place(&self, id: u64) -> (&Numbers, usize, u32) {
-        let n = id & (MOST - 1);
-        (&self.nibbles[(id >> 56) as usize], n as usize / 16, 4 * (n % 16) as u32)
-    }
-
-    fn nibble(&self, id: u64) -> u64 {
-        let (words, n, shift) = self.place(id);
-        words.get(n) >> shift & 15
-    }
-
-    fn leased(&self, id: u64) {
-        let (words, n, shift) = self.place(id);
-        words.or(n, LEASED << shift);
-    }
-
-    fn arrives(&self, id: u64) {
-        let (words, n, shift) = self.place(id);
-        assert!(words.get(n) >> shift & 7 < 7, "message {id:x} comes for ever");
-        words.add(n, 1 << shift);
-        self.arrived.add(0, 1);
-    }
-}
 
 struct World {
     channel: Channel,
@@ -97,6 +30,15 @@ fn write(message: &mut Vec<u8>, id: u64, len: usize) {
     message.clear();
     message.extend_from_slice(&id.to_le_bytes());
     message.resize(8 + len, id as u8);
+}
+
+/// Its name, if it is whole.
+fn whole(message: &[u8]) -> u64 {
+    let (name, rest) = message.split_first_chunk().expect("eight bytes");
+    let id = u64::from_le_bytes(*name);
+    let whole = rest.iter().all(|byte| *byte == id as u8) && (id >> 56) < PRODUCERS as u64;
+    assert!(whole, "a message is torn: {id:x}, {} bytes", message.len());
+    id
 }
 
 fn length(dice: &mut Dice, most: usize) -> usize {
@@ -173,6 +115,9 @@ struct Consumer<'w> {
 impl Consumer<'_> {
     fn one(&mut self) -> commons::Result<()> {
         let (channel, soon) = (&self.world.channel, Duration::from_millis(200));
+        if self.dice.roll(8) == 0 {
+            self.letters()?;
+        }
         match self.dice.roll(8) {
             0..3 if self.world.pops => {
                 self.hand.set(0, POPS);
@@ -241,6 +186,14 @@ impl Consumer<'_> {
         Ok(())
     }
 
+    /// What came back too often arrives as a dead letter, in any order.
+    fn letters(&mut self) -> commons::Result<()> {
+        let Some(letters) = self.world.channel.dead_letters() else { return Ok(()) };
+        letters.drain(HAND, |message| self.has(whole(message)))?;
+        self.hand.set(1, 0);
+        Ok(())
+    }
+
     fn drain(&mut self, most: usize) -> commons::Result<()> {
         let channel = &self.world.channel;
         channel.drain(most, |message| self.holds(message))?;
@@ -251,18 +204,19 @@ impl Consumer<'_> {
     /// Writes down that a message is here, which may come again if this process dies now.
     fn holds(&mut self, message: &[u8]) {
         let id = self.check(message);
+        self.has(id);
+    }
+
+    fn has(&mut self, id: u64) {
         let n = self.hand.get(1) as usize;
         self.hand.set(2 + n, id);
         self.hand.set(1, n as u64 + 1);
         self.world.ledger.arrives(id);
     }
 
-    /// The message is whole, and comes after those that came before, unless it was in somebody's hands.
+    /// The message comes after those that came before, unless it was in somebody's hands.
     fn check(&mut self, message: &[u8]) -> u64 {
-        let (name, rest) = message.split_first_chunk().expect("eight bytes");
-        let id = u64::from_le_bytes(*name);
-        let whole = rest.iter().all(|byte| *byte == id as u8) && (id >> 56) < PRODUCERS as u64;
-        assert!(whole, "a message is torn: {id:x}, {} bytes", message.len());
+        let id = whole(message);
         let (last, ledger) = (&mut self.last[(id >> 56) as usize], &self.world.ledger);
         let n = id & (MOST - 1);
         if n > *last {
@@ -276,52 +230,13 @@ impl Consumer<'_> {
     }
 }
 
-/// What the dead may be excused for.
-#[derive(Default)]
-struct Excuses {
-    /// Messages that may come once more for each time.
-    again: HashMap<u64, u64>,
-    /// Messages whose push did not return: from, and to.
-    doubtful: Vec<(u64, u64)>,
-    lost: u64,
-    strays: u64,
-    kills: u64,
-}
-
-impl Excuses {
-    /// One was killed, and says no more.
-    fn of(&mut self, world: &World, who: usize) {
-        self.kills += 1;
-        let ledger = &world.ledger;
-        if who < PRODUCERS {
-            let (sure, tried) = (ledger.sure.get(who), ledger.tried.get(who));
-            if sure < tried {
-                self.doubtful.push((id(who, sure + 1), id(who, tried)));
-                ledger.sure.set(who, tried);
-            }
-            return;
-        }
-        let hand = &ledger.hands[who - PRODUCERS];
-        match hand.get(0) {
-            POPS => self.lost += 1,
-            LEASES => self.strays += 1,
-            _ => {}
-        }
-        // The last may have been written and not yet counted.
-        for n in 0..(hand.get(1) as usize + 1).min(HAND) {
-            *self.again.entry(hand.get(2 + n)).or_default() += 1;
-        }
-        hand.set(0, IDLE);
-        (1..2 + HAND).for_each(|n| hand.set(n, 0));
-    }
-}
-
 #[test]
 fn every_message_comes_once_whoever_dies() {
     soak(true);
 }
 
-/// Where everybody writes down what he has before it is gone from the channel, nothing is lost, not even with the dead.
+/// Where everybody writes down what he has before it is gone from the channel, nothing is lost, not even with the dead; and what comes back too often
+/// is a dead letter.
 #[test]
 fn every_message_comes_at_least_once_whoever_dies() {
     soak(false);
@@ -335,7 +250,12 @@ fn soak(pops: bool) {
     note(&format!("COMMONS_CHAOS_SEED={seed} COMMONS_SOAK_MESSAGES={total}"));
     let messages = if total == 0 { MOST - HAND as u64 } else { total / 2 / PRODUCERS as u64 };
     assert!(messages <= MOST - HAND as u64, "the ledger has no room for so many");
-    let world = World { channel: Channel::new(1 << 16).unwrap(), ledger: Ledger::new(), messages, pops };
+    let channel = match pops {
+        // Now and then one that is full most of the time.
+        true => Channel::new(1 << (13 + seed % 4)).unwrap(),
+        false => Channel::builder().capacity(1 << 16).max_attempts(3).build().unwrap(),
+    };
+    let world = World { channel, ledger: Ledger::new(), messages, pops };
     let mut dice = Dice::new(seed);
     let baseline = commons::harness::census();
     let begun = Instant::now();
@@ -378,13 +298,16 @@ fn soak(pops: bool) {
                 match child.wait() {
                     Exit::Code(0) => lives[who] = None,
                     Exit::Signal(9) => {
-                        excuses.of(&world, who);
+                        excuses.of(&world.ledger, who);
                         lives[who] = Some(world.spawn(who, dice.roll(1 << 40)));
                     }
                     other => panic!("seed {seed}: {who} ended with {other:?}: {}", child.said()),
                 }
             }
         }
+    }
+    if let Some(letters) = world.channel.dead_letters() {
+        letters.drain(usize::MAX, |message| world.ledger.arrives(whole(message))).unwrap();
     }
     judge(&world, &excuses, begun.elapsed(), stops);
     assert!(commons::harness::census() <= baseline + 1 + CONSUMERS + PRODUCERS, "slots leak");

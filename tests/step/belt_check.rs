@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use commons::{Channel, Error};
 
-use crate::belt::{BROUGHT, Belt, CLOSED, DONE, How, Item, RING, SLEPT, Sleeper, State, number, words_of};
+use crate::belt::{BROUGHT, Belt, CLOSED, DONE, RING, SLEPT, Sleeper, number};
+use crate::belt_state::{How, Item, State, words_of};
 use crate::checker::{Death, Mode, SOON};
 use crate::kit::{CHILD, Check, INTRUDER, control, ensure, within};
 use crate::world::World;
@@ -173,8 +174,11 @@ fn fill(channel: &Channel, seen: (usize, usize, bool), extra: &mut Vec<Vec<u8>>)
     Ok(())
 }
 
-/// Takes all there is to be had; how often each was leased in vain, if it was leased.
-pub fn consume(channel: &Channel, nth: usize) -> Result<Vec<(Vec<u8>, Option<u32>)>, String> {
+/// A message, and how often it was leased in vain, if it was leased.
+type Taken = (Vec<u8>, Option<u32>);
+
+/// Takes all there is to be had.
+pub fn consume(channel: &Channel, nth: usize) -> Result<Vec<Taken>, String> {
     let mut taken = Vec::new();
     loop {
         ensure!(taken.len() <= 2 * RING, "there is no end of messages: {taken:?}");
@@ -202,7 +206,7 @@ fn letters(channel: &Channel) -> Result<Vec<Vec<u8>>, String> {
 }
 
 /// Whether what was taken is what this state leaves: what is ready in order, what the dead had once each, wherever it came back.
-fn fits(state: &State, taken: &[(Vec<u8>, Option<u32>)], extra: &[Vec<u8>], letters: &[Vec<u8>], known: bool) -> bool {
+fn fits(state: &State, taken: &[Taken], extra: &[Vec<u8>], letters: &[Vec<u8>], known: bool) -> bool {
     let mut after = state.clone();
     for n in 0..after.line.len() {
         if matches!(after.line[n].how, How::Child | How::Dead) {
@@ -210,9 +214,8 @@ fn fits(state: &State, taken: &[(Vec<u8>, Option<u32>)], extra: &[Vec<u8>], lett
         }
     }
     extra.iter().for_each(|message| after.push(message));
-    let is = |item: &Item, (bytes, attempts): &(Vec<u8>, Option<u32>)| {
-        item.bytes == *bytes && attempts.is_none_or(|n| n == item.attempts)
-    };
+    let is =
+        |item: &Item, (bytes, attempts): &Taken| item.bytes == *bytes && attempts.is_none_or(|n| n == item.attempts);
     let (mut back, mut ready) = (Vec::new(), Vec::new());
     for (item, was) in
         after.line.iter().zip(state.line.iter().map(|item| item.how).chain(std::iter::repeat(How::Ready)))
@@ -312,7 +315,7 @@ fn woken(world: &World, death: &Death, sleeper: Sleeper) -> Check {
     taken.extend(consume(channel, 0)?.into_iter().map(|(message, _)| message));
     let letters = letters(channel)?;
     for (stage, state) in possible(belt, death, false) {
-        let mut all: Vec<(Vec<u8>, Option<u32>)> = taken.iter().map(|message| (message.clone(), None)).collect();
+        let mut all: Vec<Taken> = taken.iter().map(|message| (message.clone(), None)).collect();
         match sleeper {
             Sleeper::Pops if result == CLOSED && state.closed => {}
             Sleeper::Pops => {

@@ -18,6 +18,7 @@
 
 mod belt;
 mod belt_check;
+mod belt_state;
 mod checker;
 mod desk;
 mod desk_check;

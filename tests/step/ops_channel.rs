@@ -3,9 +3,10 @@
 use commons::Error;
 
 use crate::belt::{
-    CLOSED, DONE, FULL, How, NONE, Plan, RING, TIMEOUT, TOO_LONG, close, comes_to_its_end, got, have, maybe, number,
+    CLOSED, DONE, FULL, NONE, Plan, RING, TIMEOUT, TOO_LONG, close, comes_to_its_end, got, have, maybe, number,
     outcome, pop, refused, turn,
 };
+use crate::belt_state::How;
 use crate::op::Op;
 use crate::world::MS;
 

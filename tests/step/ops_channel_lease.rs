@@ -4,9 +4,9 @@
 use commons::Lease;
 
 use crate::belt::{
-    Belt, DONE, How, Plan, dead_leases, die, dies, got, have, helper_leases, letters_fit, maybe, number, outcome, turn,
-    worn,
+    Belt, DONE, Plan, dead_leases, die, dies, got, have, helper_leases, letters_fit, maybe, number, outcome, turn, worn,
 };
+use crate::belt_state::How;
 use crate::op::Op;
 
 pub fn all() -> Vec<Op> {

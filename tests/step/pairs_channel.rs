@@ -15,7 +15,7 @@ pub fn all() -> Vec<Pair> {
 fn thorough() -> Vec<Pair> {
     vec![
         pair("pair_channel_push_push", |w| seated(w, push_at_once), |w| push(w, b"B"), both_pushed).arrange(at_the_end),
-        pair("pair_channel_push_pop", |w| seated(w, push_at_once), pop, |w, a, b| handed(w, a, b)).arrange(at_the_end),
+        pair("pair_channel_push_pop", |w| seated(w, push_at_once), pop, handed).arrange(at_the_end),
         pair("pair_channel_pop_push", |w| seated(w, pop), |w| push(w, b"some of A"), |w, a, b| handed(w, b, a))
             .arrange(at_the_end)
             .needs_b(),
@@ -26,7 +26,7 @@ fn thorough() -> Vec<Pair> {
 fn brief() -> Vec<Pair> {
     vec![
         pair("pair_channel_push_many_drain", |w| seated(w, push_many), drain, all_or_none).arrange(at_the_end),
-        pair("pair_channel_full_push_pop", |w| seated(w, |w| push(w, b"some of A")), pop, |w, a, b| room_made(w, a, b))
+        pair("pair_channel_full_push_pop", |w| seated(w, |w| push(w, b"some of A")), pop, room_made)
             .arrange(full)
             .needs_b(),
         pair("pair_channel_full_pop_push", |w| seated(w, pop), |w| push(w, b"some of A"), |w, a, b| room_made(w, b, a))

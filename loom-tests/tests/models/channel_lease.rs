@@ -185,7 +185,7 @@ fn all_who_watch_are_told() {
 
 #[test]
 fn the_end_tells_who_watches() {
-    let tally = duet("notifier, 1 selects, closed").all(|tally| {
+    let tally = crowd("notifier, 1 selects, closed").all(|tally| {
         let ring = Ring::new(1);
         let mut stage = Stage::default();
         let its = ring.clone();
@@ -251,7 +251,7 @@ fn a_pop_tells_who_watches_for_room() {
 
 #[test]
 fn the_end_tells_who_watches_for_room() {
-    let tally = duet("notifier of room, closed").all(|tally| {
+    let tally = crowd("notifier of room, closed").all(|tally| {
         let ring = Ring::full(&[1]);
         let mut stage = Stage::default();
         let its = ring.clone();
