@@ -86,3 +86,22 @@ fn who_dies_holding_leases_gives_them_back_once() {
     assert!(matches!(channel.pop_timeout(Duration::from_millis(30)), Err(Error::Timeout { .. })));
     held.ack().unwrap();
 }
+
+#[test]
+fn a_lease_that_ends_where_its_thread_has_the_lock_comes_back() {
+    let channel = Channel::new(4096).unwrap();
+    channel.push_many(&["a", "b", "c"]).unwrap();
+    let a = channel.pop_lease().unwrap();
+    assert_eq!(channel.pop_with(|message| (message.to_vec(), drop(a))).unwrap().0, b"b");
+    let a = channel.pop_lease().unwrap();
+    assert_eq!((&*a, a.attempts()), (&b"a"[..], 1));
+    let mut session = channel.pop_session();
+    assert_eq!(session.pop().unwrap(), b"c");
+    assert!(matches!(a.ack(), Err(Error::WouldDeadlock { .. })));
+    // The session itself finds it.
+    assert_eq!(session.pop().unwrap(), b"a");
+    assert_eq!(session.try_pop().unwrap(), None);
+    drop(session);
+    let stats = channel.stats().unwrap();
+    assert_eq!((stats.pushed, stats.taken, stats.leased, stats.returned, channel.bytes()), (3, 3, 0, 2, 0));
+}

@@ -193,8 +193,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "channel_return_in_silence",
         file: "src/channel/lease.rs",
-        find: "self.stir();",
-        replace: "",
+        find: "ground.stir();\n        !buried",
+        replace: "!buried",
         caught_by: &["channel_lease_drop_armed"],
     },
     Mutant {

@@ -104,13 +104,14 @@ impl Lease {
     /// Says that the message is done with: it is gone for ever.
     ///
     /// # Errors
-    /// [`Error::LeaseLost`] in a process that only inherited the lease by a fork; [`Error::TooManyParticipants`].
+    /// [`Error::LeaseLost`] in a process that only inherited the lease by a fork; [`Error::WouldDeadlock`] in a closure of this channel's, or
+    /// while this thread's own session keeps the consumers' end: then the message comes back.
     pub fn ack(mut self) -> Result<()> {
         self.end(|consumer, index, head| {
             consumer.done(index, head);
             // Where that was the last one, and nothing can come any more, those who wait have waited for the end.
             if consumer.alone() && consumer.ground.ends.tail.mark().closed() {
-                consumer.stir();
+                consumer.ground.stir();
             }
         })
     }
@@ -125,8 +126,15 @@ impl Lease {
             self.done = true;
             return Err(Error::LeaseLost);
         }
-        let mut consumer = Consumer::enter(ground, Patience::Endless)?;
+        let entered = Consumer::enter(ground, Patience::Endless);
         self.done = true;
+        let mut consumer = match entered {
+            Ok(consumer) => consumer,
+            Err(error) => {
+                self.abandon();
+                return Err(error);
+            }
+        };
         // Relaxed: under the lock.
         if ground.head(self.index).load(Ordering::Relaxed) != self.head.0 {
             return Err(Error::LeaseLost);
@@ -135,6 +143,18 @@ impl Lease {
         drop(consumer);
         me()?.unnote_lease(ground.tail.at);
         Ok(())
+    }
+
+    /// In a closure, or beside a session, of its own thread, which has the lock already and is in the middle of something: the message is
+    /// left to whoever comes next, as if its holder had died.
+    #[cold]
+    fn abandon(&self) {
+        let ground = &*self.channel.ground;
+        let gone = Tag::from_bits(self.head.holder()).predecessor();
+        // By an exchange: if the lock is not this thread's after all, the message may be another's. AcqRel: as in `lease`.
+        let (old, new) = (self.head.0, self.head.leased_to(gone.bits()).0);
+        let _ = ground.head(self.index).compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed);
+        ground.stir();
     }
 }
 
@@ -195,20 +215,8 @@ impl Consumer<'_> {
             // Relaxed: under the lock.
             ends.floor.ahead.store(0, Ordering::Relaxed);
         }
-        self.stir();
+        ground.stir();
         !buried
-    }
-
-    /// Wakes one who sleeps until there is a message.
-    fn stir(&self) {
-        let tail = &self.ground.ends.tail;
-        let old = tail.quieten();
-        if old.asleep() {
-            futex::wake(&tail.at, u32::MAX);
-        }
-        if old.armed() {
-            self.ground.filled.signal();
-        }
     }
 
     /// Moves a message to the dead letters; whether they took it.
@@ -298,6 +306,18 @@ impl Consumer<'_> {
 }
 
 impl Ground {
+    /// Wakes those who wait until there is a message.
+    fn stir(&self) {
+        let tail = &self.ends.tail;
+        let old = tail.quieten();
+        if old.asleep() {
+            futex::wake(&tail.at, u32::MAX);
+        }
+        if old.armed() {
+            self.filled.signal();
+        }
+    }
+
     /// How many letters there were ever; only ever pushed to under the consumers' lock.
     fn letters(&self) -> u64 {
         self.dead_letters.as_ref().map_or(0, |letters| letters.ground.ends.tail.total())

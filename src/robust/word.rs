@@ -48,6 +48,11 @@ impl Tag {
         Tag(bits)
     }
 
+    /// The tag that the tenant before had: one who is gone.
+    pub(crate) fn predecessor(self) -> Tag {
+        Tag::new(self.slot(), (self.0 >> SLOT_BITS).wrapping_sub(1))
+    }
+
     pub(crate) fn slot(self) -> usize {
         self.0 as usize & (SLOTS - 1)
     }
@@ -115,6 +120,8 @@ mod tests {
         let tag = Tag::new(SLOTS - 1, u32::MAX);
         assert_eq!(tag.slot(), SLOTS - 1);
         assert!(tag.is_of(u32::MAX) && tag.is_of((1 << 18) - 1) && !tag.is_of(0));
+        let (first, last) = (Tag::new(7, 0), Tag::new(7, (1 << 18) - 1));
+        assert!(first.predecessor() == last && last.predecessor() == Tag::new(7, (1 << 18) - 2));
         let word = LockWord(!(VERSION - 1));
         assert!(word.is_free() && word.owner().is_none());
         let taken = word.taken_by(tag).with_sleepers();
