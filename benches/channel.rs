@@ -4,7 +4,7 @@
 //! Of all of these only ours outlives the death of whoever is in the middle of it; the two in-process ones show what the memory allows.
 
 use std::cell::RefCell;
-use std::hint::{black_box, spin_loop};
+use std::hint::black_box;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
@@ -15,7 +15,7 @@ use ipc_channel::ipc;
 mod harness;
 
 use harness::helper::Helper;
-use harness::{Bar, Suite, Work, floors};
+use harness::{Bar, Suite, Work, floors, pause};
 
 const MESSAGE: [u8; 64] = *b"sixty-four bytes, as long as a cache line and what most send....";
 /// Bytes of a ring: some 900 messages, within the nearest cache but one.
@@ -157,7 +157,7 @@ fn rtrb_threads() -> Work {
         let copy = loop {
             match consumer.pop() {
                 Ok(message) => break message,
-                Err(_) => spin_loop(),
+                Err(_) => pause(),
             }
         };
         black_box(&copy);
@@ -167,7 +167,7 @@ fn rtrb_threads() -> Work {
         let producer = &mut *producer.borrow_mut();
         helper.beside(n, || {
             while producer.push(*black_box(&MESSAGE)).is_err() {
-                spin_loop();
+                pause();
             }
         });
     })

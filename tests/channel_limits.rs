@@ -207,12 +207,15 @@ fn a_lease_is_not_inherited() {
     assert_eq!(channel.pop().unwrap(), b"b");
 }
 
+/// A way to take messages, which shows each to the closure.
+type Taking<'a> = dyn Fn(&mut dyn FnMut(&[u8])) + 'a;
+
 /// Of a process that is forked inside a closure, and comes back from it, the message is none.
 #[test]
 fn a_closure_that_forks_takes_once() {
     in_child(|| {
         let channel = &Channel::new(256).unwrap();
-        let both = |take: &dyn Fn(&mut dyn FnMut(&[u8]))| {
+        let both = |take: &Taking<'_>| {
             channel.push_many(&["a", "b"]).unwrap();
             let mut child = -1;
             take(&mut |_| {

@@ -1,5 +1,6 @@
 //! Random sequences of operations against the models. COMMONS_PROPERTY_SECS lengthens the search.
 
+#[allow(dead_code, reason = "the channel's model has a test of its own")]
 mod model;
 
 use std::time::Duration;

@@ -84,13 +84,11 @@ fn tell(notice: Notice) {
         Notice::Started { manager, .. } => {
             out(&format!("commons: {notice}\ncommons: Ctrl-C or `kill {manager}` stops it\n"));
         }
-        Notice::Event { .. } | Notice::Totals { .. } => {
-            if can_take_a_line(&std::io::stdout()) {
-                out(&format!("commons: {notice}\n"));
-            }
+        Notice::Event { .. } | Notice::Totals { .. } if can_take_a_line(&std::io::stdout()) => {
+            out(&format!("commons: {notice}\n"));
         }
-        _ if can_take_a_line(&std::io::stderr()) => err(&notice.to_string()),
-        // Nobody reads our standard error; the manager has better things to do than to wait for that.
+        Notice::Trouble(text) if can_take_a_line(&std::io::stderr()) => err(text),
+        // Nobody reads what we say; the manager has better things to do than to wait for that.
         _ => {}
     }
 }

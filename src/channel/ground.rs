@@ -78,8 +78,8 @@ pub(super) struct Names {
 
 /// Words of a cache line.
 const LINE: usize = 8;
-/// How many words ahead lies what is fetched for later: beyond this message and into the next, if they are short.
-const AHEAD: usize = 16;
+/// How many words ahead lies what is fetched for later: some short messages further, for it takes as long as several of them.
+const AHEAD: usize = 40;
 
 pub(super) const WHAT: &str = "channel";
 

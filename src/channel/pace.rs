@@ -5,8 +5,8 @@
 //! each time takes a breath before it looks the next time. If the other has done several meanwhile, it goes on so; if not, waiting was no use, and is left alone for a while:
 //! for one who waits for an answer, or who is slow itself.
 
-/// Pauses of a breath, in spin hints: about 150 ns.
-pub(super) const BREATH: u32 = 10;
+/// Pauses of a breath, in spin hints: about 300 ns.
+pub(super) const BREATH: u32 = 20;
 
 /// So many looks in a row that gained little, and the next one waits.
 const SMALL: u64 = 4;
