@@ -204,15 +204,17 @@ fn a_lease_is_not_inherited() {
     assert_eq!(channel.pop().unwrap(), b"b");
 }
 
+type Closure<'f> = &'f mut dyn FnMut(&[u8]);
+
 /// Of a process that is forked inside a closure, and comes back from it, the message is none.
 #[test]
 fn a_closure_that_forks_takes_once() {
     in_child(|| {
         let channel = &Channel::new(256).unwrap();
-        let both = |take: &dyn Fn(&mut dyn FnMut(&[u8]))| {
+        let both = |take: fn(&Channel, Closure<'_>)| {
             channel.push_many(&["a", "b"]).unwrap();
             let mut child = -1;
-            take(&mut |_| {
+            take(channel, &mut |_| {
                 if child == -1 {
                     // SAFETY: this process has one thread; the child does what stands below and leaves by `_exit`.
                     child = unsafe { libc::fork() };
@@ -227,9 +229,9 @@ fn a_closure_that_forks_takes_once() {
             let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
             assert_eq!((waited, status), (child, 0));
         };
-        both(&|f| channel.pop_with(f).unwrap());
+        both(|channel, f| channel.pop_with(f).unwrap());
         assert_eq!((channel.len(), channel.pop().unwrap()), (1, b"b".to_vec()));
-        both(&|f| _ = channel.drain(9, f).unwrap());
+        both(|channel, f| _ = channel.drain(9, f).unwrap());
         assert_eq!((channel.len(), channel.try_pop().unwrap()), (0, None));
     })
     .join();

@@ -70,7 +70,7 @@ fn what_is_given_back_wakes_who_sleeps() {
 /// Acknowledged out of order: the floor moves over both when the older goes.
 #[test]
 fn an_acknowledgement_makes_room() {
-    let tally = duet("lease, acknowledged while a producer sleeps").all(|tally| {
+    let tally = crowd("lease, acknowledged while a producer sleeps").all(|tally| {
         let ring = Ring::full(&[1, 2]);
         let mut stage = Stage::default();
         let its = ring.clone();
