@@ -43,3 +43,14 @@ fn a_table_is_a_map() {
     .size_max(SIZE)
     .budget(budget());
 }
+
+#[test]
+fn a_channel_is_a_queue() {
+    arbtest::arbtest(|u| {
+        let shape = u.arbitrary()?;
+        model::channel::model(shape, &model::all(u));
+        Ok(())
+    })
+    .size_max(SIZE)
+    .budget(budget());
+}
