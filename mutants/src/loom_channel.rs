@@ -1,4 +1,10 @@
 //! What the models of the channel must catch.
+//!
+//! Not here, for no model can tell: that the last look in `End::arm` stays behind the clearing (its AcqRel), since a model's eventfd orders nothing and its
+//! threads do not run ahead; the Release of the floor, as far as it keeps a pop's reads before it, since loom lets no read see what is written
+//! later (what is done with a message is kept before it by the same Release, and that is seen); the Release of heads, `moving`, `letters`, `before` and
+//! `returned`, which keep the stores of one who dies in their order: the lock, or the death itself, orders them for everybody else, and the kill harness has
+//! them in its images.
 
 use super::Mutant;
 
@@ -14,40 +20,16 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "end_moved_without_release",
         file: "src/channel/ground.rs",
-        find: "Mark(self.at.swap(next.0, Ordering::AcqRel))",
-        replace: "Mark(self.at.swap(next.0, Ordering::Acquire))",
+        find: "Mark(self.at.swap(next.0, Ordering::Release))",
+        replace: "Mark(self.at.swap(next.0, Ordering::Relaxed))",
         caught_by: &["channel::a_message_is_seen_whole_or_not_at_all"],
-    },
-    Mutant {
-        name: "end_moved_without_acquire",
-        file: "src/channel/ground.rs",
-        find: "Mark(self.at.swap(next.0, Ordering::AcqRel))",
-        replace: "Mark(self.at.swap(next.0, Ordering::Release))",
-        caught_by: &[
-            "channel::a_message_is_seen_whole_or_not_at_all",
-            "channel::a_push_wakes_who_sleeps",
-            "channel::room_is_used_again_when_it_is_free",
-            "channel_lease::a_push_tells_who_watches",
-        ],
     },
     Mutant {
         name: "end_moved_by_a_store",
         file: "src/channel/ground.rs",
-        find: "Mark(self.at.swap(next.0, Ordering::AcqRel))",
+        find: "Mark(self.at.swap(next.0, Ordering::Release))",
         replace: "let old = self.at.load(Ordering::Acquire); self.at.store(next.0, Ordering::Release); Mark(old)",
         caught_by: &["channel::a_push_wakes_who_sleeps"],
-    },
-    Mutant {
-        name: "flag_without_order",
-        file: "src/channel/ground.rs",
-        find: "self.at.compare_exchange(seen.0, flagged.0, Ordering::AcqRel, Ordering::Acquire).is_ok()",
-        replace: "self.at.compare_exchange(seen.0, flagged.0, Ordering::Relaxed, Ordering::Relaxed).is_ok()",
-        caught_by: &[
-            "channel::a_push_wakes_who_sleeps",
-            "channel::a_pop_wakes_who_waits_for_room",
-            "channel::the_end_wakes_who_sleeps",
-            "channel_lease::a_push_tells_who_watches",
-        ],
     },
     Mutant {
         name: "closed_without_order",
@@ -57,19 +39,9 @@ pub const MUTANTS: &[Mutant] = &[
         caught_by: &["channel::the_end_wakes_who_sleeps"],
     },
     Mutant {
-        name: "quietened_without_order",
-        file: "src/channel/ground.rs",
-        find: "Mark(self.at.fetch_and(!ASLEEP, Ordering::AcqRel))",
-        replace: "Mark(self.at.fetch_and(!ASLEEP, Ordering::Relaxed))",
-        caught_by: &[
-            "channel_lease::what_is_given_back_wakes_who_sleeps",
-            "channel_lease::what_is_given_back_tells_who_watches",
-        ],
-    },
-    Mutant {
         name: "not_quietened",
         file: "src/channel/ground.rs",
-        find: "Mark(self.at.fetch_and(!ASLEEP, Ordering::AcqRel))",
+        find: "Mark(self.at.fetch_and(!ASLEEP, Ordering::Relaxed))",
         replace: "self.mark()",
         caught_by: &["channel_lease::what_is_given_back_wakes_who_sleeps"],
     },
@@ -86,17 +58,6 @@ pub const MUTANTS: &[Mutant] = &[
         find: "self.at.compare_exchange(armed.0, armed.0, Ordering::AcqRel, Ordering::Acquire).is_ok()",
         replace: "self.at.load(Ordering::Acquire) == armed.0",
         caught_by: &["channel_lease::a_push_tells_who_watches"],
-    },
-    Mutant {
-        name: "last_look_without_order",
-        file: "src/channel/ground.rs",
-        find: "self.at.compare_exchange(armed.0, armed.0, Ordering::AcqRel, Ordering::Acquire).is_ok()",
-        replace: "self.at.compare_exchange(armed.0, armed.0, Ordering::Relaxed, Ordering::Relaxed).is_ok()",
-        caught_by: &[
-            "channel_lease::a_push_tells_who_watches",
-            "channel_lease::a_pop_tells_who_watches_for_room",
-            "channel_lease::all_who_watch_are_told",
-        ],
     },
     Mutant {
         name: "no_last_look",
@@ -230,7 +191,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: "src/channel/pop.rs",
         find: "consumer.pass_on();",
         replace: "ends.tail.at.fetch_or(1, Ordering::Relaxed);",
-        caught_by: &["channel::two_pushes_wake_two", "channel_lease::two_that_are_given_back_wake_two"],
+        caught_by: &["channel::two_pushes_wake_two"],
     },
     Mutant {
         name: "pop_takes_a_lease_for_the_end",

@@ -67,7 +67,7 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "channel_end_moves_by_a_store",
         file: "src/channel/ground.rs",
-        find: "Mark(self.at.swap(next.0, Ordering::AcqRel))",
+        find: "Mark(self.at.swap(next.0, Ordering::Release))",
         replace: "let old = self.mark(); self.at.store(next.0, Ordering::Release); old",
         caught_by: &["pair_channel_push_arm"],
     },

@@ -247,7 +247,7 @@ impl End {
 
     #[inline(always)]
     pub(super) fn mark(&self) -> Mark {
-        // Acquire: pairs with the AcqRel of `moved`; what was written before this end moved there is seen, and what was read has been read.
+        // Acquire: pairs with the Release of `moved`; what was written before this end moved there is seen, and what was read has been read.
         Mark(self.at.load(Ordering::Acquire))
     }
 
@@ -259,17 +259,17 @@ impl End {
         let total = owned(&self.totals[from.half()]) + messages as u64;
         // Relaxed: published by the swap.
         self.totals[next.half()].store(total, Ordering::Relaxed);
-        // AcqRel: Release pairs with the Acquire in `mark`. A swap, not a store: it brings along the flags that others may have set until
+        // Release: pairs with the Acquire in `mark`. A swap, not a store: it brings along the flags that others may have set until
         // this very instant. Nothing else of the word is changed by anybody who does not hold the lock.
-        Mark(self.at.swap(next.0, Ordering::AcqRel))
+        Mark(self.at.swap(next.0, Ordering::Release))
     }
 
     /// Sets a flag for one who is about to wait, unless this end has moved since `seen`; the word to sleep on.
     pub(super) fn flag(&self, seen: Mark, flag: impl Fn(Mark) -> Mark) -> Option<Mark> {
         let flagged = flag(seen);
-        // AcqRel: pairs with `moved`. If that comes second it sees the flag; if first, this fails.
-        let set =
-            seen == flagged || self.at.compare_exchange(seen.0, flagged.0, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        // Relaxed: the word's own order decides. If `moved` comes second it sees the flag; if first, this fails.
+        let set = seen == flagged
+            || self.at.compare_exchange(seen.0, flagged.0, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         set.then_some(flagged)
     }
 
@@ -285,8 +285,8 @@ impl End {
     /// For one who is about to wake all sleepers without moving this end: their flag goes, so that one who has set it and is about to sleep
     /// does not. That of the eventfd stays: it costs one signal too many, and should this process die before the first, there is the next.
     pub(super) fn quieten(&self) -> Mark {
-        // AcqRel: pairs with `flag`.
-        Mark(self.at.fetch_and(!ASLEEP, Ordering::AcqRel))
+        // Relaxed: the word's own order decides, as in `flag`; who is woken looks for himself.
+        Mark(self.at.fetch_and(!ASLEEP, Ordering::Relaxed))
     }
 
     /// Asks for the eventfd of this end, which has to move on from `seen`; false when it did meanwhile.
@@ -294,7 +294,8 @@ impl End {
         let Some(armed) = self.flag(seen, Mark::with_eventfd) else { return false };
         // After the flag: whoever moves this end from here on makes it readable again, or did so before it was cleared, which is made good.
         eventfd.clear();
-        // By an exchange that changes nothing: a load might miss the move whose signal has just been cleared away. AcqRel: pairs with `moved`.
+        // By an exchange that changes nothing: a load might miss the move whose signal has just been cleared away. AcqRel: so
+        // that it stays behind the clearing.
         if self.at.compare_exchange(armed.0, armed.0, Ordering::AcqRel, Ordering::Acquire).is_ok() {
             return true;
         }

@@ -14,6 +14,12 @@
 //! pop copies and then moves the floor in the same way. A producer that dies before leaves nothing; a consumer that dies before leaves the message.
 //! The same exchange brings along whether anybody sleeps, so no wake-up is lost and none is made for nobody.
 //!
+//! # Several who sleep
+//! A push wakes as many as it brings messages, a pop as many as it takes, and the flag goes with it; so a second one that comes before anybody is awake
+//! meets no flag. Therefore whoever has slept and found something looks once more: where there may be more it wakes the next one, who does the same;
+//! where there is not it sets the flag again. The flag is set only after a look that found nothing: a sleeper that sees its word as it left it has
+//! missed nothing. (One exception, which the next pop mends, or the slice: a message too long for the room that a pop made leaves a shorter one asleep.)
+//!
 //! # Leases (`lease`)
 //! A leased message stays in the ring, its head names who has it. The floor moves over what is done with, and so waits for the oldest lease. What
 //! is known about the messages between floor and tail is in their heads; how many are not ready (leased, or done with behind a lease), and from

@@ -121,6 +121,12 @@ fn ends() -> Vec<Plan> {
                 drop_behind(w);
             })
             .then(|s| s.give_back(0)),
+        // Its own thread has the lock: to the others it is as if that had died.
+        Plan::new("channel_lease_drop_inside", DONE, |b, leases| outcome(b.channel.pop_with(|_| drop(leases))))
+            .holding(1)
+            .arrange(|w| have(w, &["a", "b"]))
+            .then(|s| s.line[0].how = How::Dead)
+            .then(|s| s.take()),
         Plan::new("channel_lease_drop_worn", DONE, give_back)
             .holding(1)
             .shape(worn_out)
