@@ -74,6 +74,7 @@ fn touched(name: &str, refused: impl Fn()) -> Vec<usize> {
     changed.map(|at| at.checked_sub(start).expect("the region's head is not touched")).collect()
 }
 
+const NOTHING: [usize; 0] = [];
 const PRODUCERS_LOCK: usize = 0;
 const CONSUMERS_LOCK: usize = 16;
 
@@ -86,13 +87,13 @@ fn what_is_refused_changes_nothing() {
         assert_eq!(text(result), format!("the message has {len} bytes, at most {max} are allowed"));
     };
     let long = [0; 49];
-    assert_eq!(touched("refused", || too_long(channel.push(&long), 49, 48)), []);
-    assert_eq!(touched("refused", || too_long(channel.try_push(&long), 49, 48)), []);
-    assert_eq!(touched("refused", || too_long(channel.push_timeout(&long, Duration::MAX), 49, 48)), []);
+    assert_eq!(touched("refused", || too_long(channel.push(&long), 49, 48)), NOTHING);
+    assert_eq!(touched("refused", || too_long(channel.try_push(&long), 49, 48)), NOTHING);
+    assert_eq!(touched("refused", || too_long(channel.push_timeout(&long, Duration::MAX), 49, 48)), NOTHING);
     // One of them is too long, or all together.
-    assert_eq!(touched("refused", || too_long(channel.push_many(&[&long[..1], &long]), 49, 48)), []);
-    assert_eq!(touched("refused", || too_long(channel.push_many(&[[0; 48]; 2]), 112, 64)), []);
-    assert_eq!(touched("refused", || channel.push_many::<&[u8]>(&[]).unwrap()), []);
+    assert_eq!(touched("refused", || too_long(channel.push_many(&[&long[..1], &long]), 49, 48)), NOTHING);
+    assert_eq!(touched("refused", || too_long(channel.push_many(&[[0; 48]; 2]), 112, 64)), NOTHING);
+    assert_eq!(touched("refused", || channel.push_many::<&[u8]>(&[]).unwrap()), NOTHING);
 
     // Those who have to look have had the lock, whose version tells.
     let no_room = || {
@@ -129,7 +130,7 @@ fn what_is_refused_changes_nothing() {
         assert!(matches!(channel.pop_lease(), Err(Error::Closed)));
     };
     assert_eq!(touched("refused", drained), [CONSUMERS_LOCK]);
-    assert_eq!(touched("refused", || too_long(channel.push(&long), 49, 48)), []);
+    assert_eq!(touched("refused", || too_long(channel.push(&long), 49, 48)), NOTHING);
 }
 
 #[test]
