@@ -176,7 +176,10 @@ fn a_full_table_stays_as_it_is() {
     let (seen, stats) = (format!("{:?}", table.iter().collect::<Vec<_>>()), table.stats());
     for _ in 0..100 {
         let told = table.set("more", &[hits.is(9)]).unwrap_err();
-        assert_eq!(told.to_string(), "the table is full: it has the 3 rows that it was made for");
+        assert_eq!(
+            told.to_string(),
+            "full: all room is taken, which is 3 (rows of a table, bytes of a channel, timers)"
+        );
         assert!(matches!(table.add("more", &[]), Err(Error::Full { capacity: 3 })));
         assert!(matches!(table.incr("more", hits, 1), Err(Error::Full { .. })));
         assert!(matches!(table.upsert_with("more", |_| unreachable!("there is no room")), Err(Error::Full { .. })));

@@ -40,10 +40,10 @@ pub const MUTANTS: &[Mutant] = &[
             futex::wake(&self.word, 1);
         }
         // Last: a death before the wake-up leaves the entry, and burial wakes in its place.
-        if let Some(held) = owned.held {
+        if let Some(held) = owned.held() {
             seat.strike(held);
         }"#,
-        replace: r#"if let Some(held) = owned.held {
+        replace: r#"if let Some(held) = owned.held() {
             seat.strike(held);
         }"#,
         caught_by: &["lock::two_threads_exclude_each_other"],

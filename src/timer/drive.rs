@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Timer, TimerId};
 use crate::robust::{Patience, arm};
-use crate::sync::{Ordering, futex};
+use crate::sync::{Ordering, futex, wait_readable};
 use crate::{Error, Result};
 
 impl Timer {
@@ -116,6 +116,15 @@ impl Timer {
         // AcqRel: pairs with the same in `hasten`; if that one has not seen the flag, the look at `next` that follows sees what it wrote.
         head.turn.fetch_add(0, Ordering::AcqRel);
         self.ground.changed.as_fd()
+    }
+
+    /// Waits until that descriptor is signalled; for harnesses, not part of the contract.
+    ///
+    /// # Errors
+    /// [`Error::System`].
+    #[doc(hidden)]
+    pub fn await_notifier(&self) -> Result<()> {
+        wait_readable(&[&self.ground.changed], u64::MAX)
     }
 
     /// Calls `f` for every timer as it becomes due, until the future is dropped or something fails. Must be called inside a tokio runtime with I/O
