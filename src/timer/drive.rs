@@ -74,7 +74,6 @@ impl Timer {
     /// The same until `f` returns false; for harnesses, not part of the contract.
     #[doc(hidden)]
     pub fn drive(&self, duration: Duration, mut f: impl FnMut(TimerId, u64) -> bool) -> Result<usize> {
-        let turn = &self.ground.head.turn;
         let patience = Patience::lasting(duration);
         let end = match patience {
             Patience::Until { deadline, .. } => deadline,
@@ -95,15 +94,22 @@ impl Timer {
             if patience.check().is_err() || !on {
                 break;
             }
-            let armed = arm(turn);
-            // After the turn is armed: whoever makes it earlier from here on moves the turn.
-            let next = self.ground.next().min(end);
-            if next > self.now() {
-                // Woken, changed or over: it looks again.
-                let _ = futex::wait(turn, armed as u32, Some(next));
-            }
+            self.rest(end);
         }
         Ok(called)
+    }
+
+    /// Sleeps until the first is due or `end` has come, unless somebody is due sooner by then; for harnesses, not part of the contract.
+    #[doc(hidden)]
+    pub fn rest(&self, end: u64) {
+        let turn = &self.ground.head.turn;
+        let armed = arm(turn);
+        // After the turn is armed: whoever makes it earlier from here on moves the turn.
+        let next = self.ground.next().min(end);
+        if next > self.now() {
+            // Woken, changed or over: the caller looks again.
+            let _ = futex::wait(turn, armed as u32, Some(next));
+        }
     }
 
     /// Becomes readable when `next_due` has become earlier than it is when this returns; to be waited for by the edge, for nobody reads from it, and

@@ -134,7 +134,7 @@ fn two_drivers_share_what_is_due() {
 }
 
 /// Drives until one has fired; which.
-pub fn driven(timer: &Timer) -> u64 {
+fn driven(timer: &Timer) -> u64 {
     let mut fired = 0;
     let first = |_, payload| {
         fired = payload;
