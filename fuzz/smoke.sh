@@ -1,10 +1,10 @@
 #!/bin/sh
-# Fuzzes each target for COMMONS_FUZZ_SECS seconds (20). Needs Rust, a C++ compiler (for libFuzzer) and crates.io; not cargo-fuzz: the flags
+# Fuzzes each target for COMMONS_FUZZ_SECS seconds (12). Needs Rust, a C++ compiler (for libFuzzer) and crates.io; not cargo-fuzz: the flags
 # below are those with which `cargo fuzz run -s none TARGET` builds, and stable knows them all. With cargo-fuzz installed, that command works
 # here too. A finding is left in fuzz/artifacts/TARGET/.
 set -eu
 cd "$(dirname "$0")"
-secs=${COMMONS_FUZZ_SECS:-20}
+secs=${COMMONS_FUZZ_SECS:-12}
 host=$(rustc -vV | sed -n 's/^host: //p')
 # --target keeps the flags away from build scripts and derive macros.
 RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \

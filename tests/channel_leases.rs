@@ -105,3 +105,84 @@ fn a_lease_that_ends_where_its_thread_has_the_lock_comes_back() {
     let stats = channel.stats().unwrap();
     assert_eq!((stats.pushed, stats.taken, stats.leased, stats.returned, channel.bytes()), (3, 3, 0, 2, 0));
 }
+
+#[cfg(feature = "tokio")]
+async fn bounded<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(10), future).await.expect("it is woken")
+}
+
+/// Nobody signals what the dead have leased: who waits with a future looks for himself.
+#[cfg(feature = "tokio")]
+#[test]
+fn a_future_finds_what_the_dead_have_leased() {
+    let channel = Channel::new(4096).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    channel.push(b"a").unwrap();
+    let gone = Channel::new(64).unwrap();
+    let mut child = in_child(|| {
+        let held = channel.pop_lease().unwrap();
+        gone.push(b"leased").unwrap();
+        // Until it is killed.
+        while gone.push(b"on").is_ok() {}
+        drop(held);
+    });
+    gone.pop().unwrap();
+    // It dies when the future has begun to wait, at the earliest.
+    let killed = std::thread::scope(|s| {
+        let killer = s.spawn(|| {
+            while gone.stats().unwrap().taken == 1 {
+                std::thread::yield_now();
+            }
+            child.kill();
+            std::time::Instant::now()
+        });
+        let message = runtime.block_on(bounded(async {
+            let mut polled = false;
+            let mut future = std::pin::pin!(channel.recv());
+            std::future::poll_fn(|context| {
+                let now = future.as_mut().poll(context);
+                if !std::mem::replace(&mut polled, true) {
+                    assert!(now.is_pending(), "somebody living has it");
+                    gone.pop().unwrap();
+                }
+                now
+            })
+            .await
+        }));
+        assert_eq!(message.unwrap(), b"a");
+        killer.join().unwrap()
+    });
+    assert!(killed.elapsed() < Duration::from_secs(1), "{:?}", killed.elapsed());
+    assert_eq!(channel.stats().unwrap().returned, 1);
+    child.wait();
+}
+
+/// A consumer that was stopped in the middle is no error to one who waits with a future.
+#[cfg(feature = "tokio")]
+#[test]
+fn a_future_waits_out_one_who_was_stopped() {
+    let [channel, inside, further] = [4096, 64, 64].map(|bytes| Channel::new(bytes).unwrap());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    channel.push_many(&["a", "b"]).unwrap();
+    let mut child = in_child(|| {
+        let taken = channel.pop_with(|message| {
+            inside.push(message).unwrap();
+            // Until the parent lets go.
+            further.pop_timeout(Duration::from_secs(20)).unwrap();
+            message.to_vec()
+        });
+        assert_eq!(taken.unwrap(), b"a");
+    });
+    assert_eq!(inside.pop().unwrap(), b"a");
+    let message = std::thread::scope(|s| {
+        s.spawn(|| {
+            // Longer than a call that waits for nothing allows.
+            assert!(matches!(channel.try_pop(), Err(Error::Timeout { .. })));
+            assert!(matches!(channel.try_pop(), Err(Error::Timeout { .. })));
+            further.push(b"go on").unwrap();
+        });
+        runtime.block_on(bounded(channel.recv())).unwrap()
+    });
+    assert_eq!(message, b"b");
+    assert_eq!(child.wait(), common::Exit::Code(0));
+}

@@ -3,13 +3,15 @@
 use std::os::fd::AsFd;
 
 use super::{Channel, Lease, Notifier};
-use crate::sync::ready;
+use crate::robust::SLICE;
+use crate::sync::{Alarm, clock, ready};
 use crate::{Error, Result};
 
 impl Channel {
     /// Takes the first message, waiting for one without holding the thread. Must be called inside a tokio runtime with I/O enabled.
     ///
-    /// Dropping the future loses nothing: a message is only taken when it is returned.
+    /// Dropping the future loses nothing: a message is only taken when it is returned. Where another process was stopped in the middle of the ring, each
+    /// attempt holds the thread for 20 ms.
     ///
     /// # Errors
     /// As [`pop`](Channel::pop); [`Error::System`] when the kernel refuses another descriptor.
@@ -23,10 +25,11 @@ impl Channel {
     /// # Ok::<(), commons::Error>(())
     /// ```
     pub async fn recv(&self) -> Result<Vec<u8>> {
-        if let Some(message) = self.try_pop()? {
-            return Ok(message);
+        match self.try_pop() {
+            Ok(Some(message)) => Ok(message),
+            Ok(None) | Err(Error::Timeout { .. }) => wait_with(self.notifier(), || self.try_pop()).await,
+            Err(other) => Err(other),
         }
-        wait_with(self.notifier(), || self.try_pop()).await
     }
 
     /// Leases the first message, waiting for one without holding the thread. Must be called inside a tokio runtime with I/O enabled.
@@ -44,10 +47,11 @@ impl Channel {
     /// # Ok::<(), commons::Error>(())
     /// ```
     pub async fn recv_lease(&self) -> Result<Lease> {
-        if let Some(lease) = self.try_pop_lease()? {
-            return Ok(lease);
+        match self.try_pop_lease() {
+            Ok(Some(lease)) => Ok(lease),
+            Ok(None) | Err(Error::Timeout { .. }) => wait_with(self.notifier(), || self.try_pop_lease()).await,
+            Err(other) => Err(other),
         }
-        wait_with(self.notifier(), || self.try_pop_lease()).await
     }
 
     /// Puts a message at the end, waiting for room without holding the thread. Must be called inside a tokio runtime with I/O enabled.
@@ -66,7 +70,7 @@ impl Channel {
     pub async fn send(&self, message: &[u8]) -> Result<()> {
         let attempt = || match self.try_push(message) {
             Ok(()) => Ok(Some(())),
-            Err(Error::Full { .. }) => Ok(None),
+            Err(Error::Full { .. } | Error::Timeout { .. }) => Ok(None),
             Err(other) => Err(other),
         };
         if attempt()?.is_some() {
@@ -76,16 +80,25 @@ impl Channel {
     }
 }
 
-/// Tries, and waits for the eventfd, until there is an answer.
+/// Tries, and waits for the eventfd, until there is an answer. In slices, as all who sleep here: what the dead have leased becomes ready without a
+/// signal, and one may have died between its push and the signal for it.
 async fn wait_with<T>(notifier: Notifier<'_>, attempt: impl Fn() -> Result<Option<T>>) -> Result<T> {
-    // Its own descriptor: each runtime watches it for itself.
+    // Its own descriptors: each runtime watches them for itself.
     let own = notifier.as_fd().try_clone_to_owned().map_err(Error::system("duplicating an eventfd"))?;
-    let watched = ready::watch(own)?;
+    let (watched, alarm) = (ready::watch(own)?, Alarm::new()?);
+    let own = alarm.as_fd().try_clone_to_owned().map_err(Error::system("duplicating a timerfd"))?;
+    let slice = ready::watch(own)?;
     loop {
-        if let Some(done) = attempt()? {
-            return Ok(done);
+        match attempt() {
+            Ok(Some(done)) => return Ok(done),
+            // Somebody was stopped in the middle of the ring: that is waited for like anything else.
+            Ok(None) | Err(Error::Timeout { .. }) => {}
+            Err(other) => return Err(other),
         }
-        let mut guard = watched.readable().await.map_err(Error::system("waiting for an eventfd"))?;
-        guard.clear_ready();
+        alarm.set(clock::now().saturating_add(SLICE))?;
+        tokio::select! {
+            told = watched.readable() => told.map_err(Error::system("waiting for an eventfd"))?.clear_ready(),
+            over = slice.readable() => over.map_err(Error::system("waiting for a timerfd"))?.clear_ready(),
+        }
     }
 }

@@ -4,7 +4,8 @@
 //!
 //! `cargo test --release --test step [-- NAME … | --exact NAME | --list]`. Each operation runs in a process of its own;
 //! `STEP_JOBS` says how many at once (two), `STEP_CORE` on which core the first is (0), `STEP_BUDGET_MS` how long each may kill
-//! for real (700), and in proportion how often each pair interrupts; with 0 nobody is killed inside recovery either.
+//! for real (700), and in proportion how often each pair interrupts; with 0 nobody is killed inside recovery either. `STEP_DEEP` says
+//! at which images of an operation its rescuers are killed at each of their instructions: all (1), every third (3).
 
 #![allow(
     unsafe_code,
@@ -133,6 +134,11 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
 }
 
+/// See `Run::deep`. Odd.
+fn deep() -> usize {
+    number("STEP_DEEP", run::THOROUGH as u64) as usize | 1
+}
+
 /// Runs one test in this process, prints its line, and says whether it passed.
 fn run(test: &Test, totals: &Totals) -> bool {
     let begun = Instant::now();
@@ -140,7 +146,7 @@ fn run(test: &Test, totals: &Totals) -> bool {
     let budget = Duration::from_millis(number("STEP_BUDGET_MS", BUDGET / run::THOROUGH as u64));
     let (result, what) = match test {
         Test::Killed(op) => {
-            let mut run = Run { op, bystander: &bystander, tally: Tally::default(), budget };
+            let mut run = Run { op, bystander: &bystander, tally: Tally::default(), budget, deep: deep() };
             let result = run.all();
             let t = run.tally;
             totals.add(&t);
@@ -204,8 +210,8 @@ fn main() {
         sum(&totals.schedules),
         sum(&totals.checks)
     );
-    if run::THOROUGH > 1 {
-        println!("not optimised: rescuers were stepped at every fifth image only; `--release` does all");
+    if deep() > 1 {
+        println!("rescuers were stepped at every {}th image only; `--release` without STEP_DEEP does all", deep());
     }
     let verdict = if failed == 0 { "ok" } else { "FAILED" };
     println!(

@@ -17,7 +17,8 @@ use crate::world::{Bystander, World};
 /// More instructions than any operation has, and fewer than would take a minute.
 const ENDLESS: usize = 400_000;
 
-/// A build that is not optimised makes six times as many instructions: there a rescuer is stepped at every fifth image only.
+/// A build that is not optimised makes six times as many instructions: there a rescuer is stepped at every fifth image only. Odd, like whatever
+/// STEP_DEEP says, for odd and even images have rescuers of different kinds.
 pub const THOROUGH: usize = if cfg!(debug_assertions) { 5 } else { 1 };
 
 #[derive(Clone, Copy, Default)]
@@ -41,6 +42,8 @@ pub struct Run<'a> {
     pub tally: Tally,
     /// How much the cross-check may take.
     pub budget: Duration,
+    /// A rescuer is stepped at each so-manieth image.
+    pub deep: usize,
 }
 
 impl Run<'_> {
@@ -150,7 +153,7 @@ impl Run<'_> {
     /// Kills a rescuer at each of the images that *it* leaves.
     fn deep(&mut self, world: &World, deep: &mut Deep, image: &Image, child: &Tracee) -> Result<(), String> {
         deep.nth += 1;
-        if self.op.brief || self.budget.is_zero() || !(deep.nth - 1).is_multiple_of(THOROUGH) {
+        if self.op.brief || self.budget.is_zero() || !(deep.nth - 1).is_multiple_of(self.deep) {
             return Ok(());
         }
         // A newcomer reads /proc and steps long; its claim is an operation of its own.
