@@ -4,7 +4,7 @@
 //!
 //! `cargo test --release --test step [-- NAME … | --exact NAME | --list]`. Each operation runs in a process of its own;
 //! `STEP_JOBS` says how many at once (two), `STEP_CORE` on which core the first is (0), `STEP_BUDGET_MS` how long each may kill
-//! for real (700), and in proportion how often each pair interrupts; with 0 nobody is killed inside recovery either. `STEP_DEEP` says
+//! for real (500), and in proportion how often each pair interrupts; with 0 nobody is killed inside recovery either. `STEP_DEEP` says
 //! at which images of an operation its rescuers are killed at each of their instructions: all (1), every third (3).
 
 #![allow(
@@ -98,7 +98,7 @@ fn tests() -> Vec<Test> {
 }
 
 /// Milliseconds for which an operation is killed for real, and with that budget the preemptions of a pair beside those around each change.
-const BUDGET: u64 = 700;
+const BUDGET: u64 = 500;
 const PREEMPTIONS: usize = 150;
 
 /// What the processes of all operations add up, in shared memory.
