@@ -211,7 +211,7 @@ fn main() {
         sum(&totals.checks)
     );
     if deep() > 1 {
-        println!("rescuers were stepped at every {}th image only; `--release` without STEP_DEEP does all", deep());
+        println!("rescuers were stepped at one image in {} only; `--release` without STEP_DEEP does all", deep());
     }
     let verdict = if failed == 0 { "ok" } else { "FAILED" };
     println!(
