@@ -121,10 +121,10 @@ pub enum Error {
         /// Deaths in a row.
         deaths: u32,
     },
-    /// A table has all the rows, or a channel all the bytes, that it was made for.
+    /// A table has all the rows, a channel all the bytes, or a heap all the timers, that it was made for.
     #[error("full: all room is taken, which is {capacity} (rows of a table, bytes of a channel, timers)")]
     Full {
-        /// The rows or bytes it was made for.
+        /// The rows, bytes or timers it was made for.
         capacity: usize,
     },
     /// A message is longer than the channel takes.

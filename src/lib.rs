@@ -28,6 +28,7 @@
 //! | [`Lock`], [`RwLock`] | mutual exclusion; many readers or one writer |
 //! | [`Semaphore`], [`Barrier`] | permits; a point at which n threads meet |
 //! | [`Table`] | a hash map with typed columns; exactly the promised number of rows |
+//! | [`Channel`] | a queue of messages of any length; many producers, many consumers, leases |
 //! | [`Timer`] | timers in a heap: any process adds, lists and clears; drivers for threads and for tokio |
 //! | [`Region`] | memory to put several of them in |
 //! | [`recover`] | for supervisors: what to call when a child has died |

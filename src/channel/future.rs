@@ -25,11 +25,7 @@ impl Channel {
     /// # Ok::<(), commons::Error>(())
     /// ```
     pub async fn recv(&self) -> Result<Vec<u8>> {
-        match self.try_pop() {
-            Ok(Some(message)) => Ok(message),
-            Ok(None) | Err(Error::Timeout { .. }) => wait_with(self.notifier(), || self.try_pop()).await,
-            Err(other) => Err(other),
-        }
+        wait_with(|| self.notifier(), || self.try_pop()).await
     }
 
     /// Leases the first message, waiting for one without holding the thread. Must be called inside a tokio runtime with I/O enabled.
@@ -47,11 +43,7 @@ impl Channel {
     /// # Ok::<(), commons::Error>(())
     /// ```
     pub async fn recv_lease(&self) -> Result<Lease> {
-        match self.try_pop_lease() {
-            Ok(Some(lease)) => Ok(lease),
-            Ok(None) | Err(Error::Timeout { .. }) => wait_with(self.notifier(), || self.try_pop_lease()).await,
-            Err(other) => Err(other),
-        }
+        wait_with(|| self.notifier(), || self.try_pop_lease()).await
     }
 
     /// Puts a message at the end, waiting for room without holding the thread. Must be called inside a tokio runtime with I/O enabled.
@@ -70,30 +62,36 @@ impl Channel {
     pub async fn send(&self, message: &[u8]) -> Result<()> {
         let attempt = || match self.try_push(message) {
             Ok(()) => Ok(Some(())),
-            Err(Error::Full { .. } | Error::Timeout { .. }) => Ok(None),
+            Err(Error::Full { .. }) => Ok(None),
             Err(other) => Err(other),
         };
-        if attempt()?.is_some() {
-            return Ok(());
-        }
-        wait_with(self.room_notifier(), attempt).await
+        wait_with(|| self.room_notifier(), attempt).await
     }
 }
 
 /// Tries, and waits for the eventfd, until there is an answer. In slices, as all who sleep here: what the dead have leased becomes ready without a
 /// signal, and one may have died between its push and the signal for it.
-async fn wait_with<T>(notifier: Notifier<'_>, attempt: impl Fn() -> Result<Option<T>>) -> Result<T> {
+async fn wait_with<'c, T>(
+    notifier: impl FnOnce() -> Notifier<'c>,
+    attempt: impl Fn() -> Result<Option<T>>,
+) -> Result<T> {
+    let attempt = || match attempt() {
+        // Somebody was stopped in the middle of the ring: that is waited for like anything else.
+        Err(Error::Timeout { .. }) => Ok(None),
+        done => done,
+    };
+    // Before any descriptor is made.
+    if let Some(done) = attempt()? {
+        return Ok(done);
+    }
     // Its own descriptors: each runtime watches them for itself.
-    let own = notifier.as_fd().try_clone_to_owned().map_err(Error::system("duplicating an eventfd"))?;
+    let own = notifier().as_fd().try_clone_to_owned().map_err(Error::system("duplicating an eventfd"))?;
     let (watched, alarm) = (ready::watch(own)?, Alarm::new()?);
     let own = alarm.as_fd().try_clone_to_owned().map_err(Error::system("duplicating a timerfd"))?;
     let slice = ready::watch(own)?;
     loop {
-        match attempt() {
-            Ok(Some(done)) => return Ok(done),
-            // Somebody was stopped in the middle of the ring: that is waited for like anything else.
-            Ok(None) | Err(Error::Timeout { .. }) => {}
-            Err(other) => return Err(other),
+        if let Some(done) = attempt()? {
+            return Ok(done);
         }
         alarm.set(clock::now().saturating_add(SLICE))?;
         tokio::select! {

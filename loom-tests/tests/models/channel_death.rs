@@ -2,7 +2,7 @@
 
 use commons::harness::{sit, world};
 use commons::{Atomic, Channel, Error, recover};
-use loom_tests::{Part, Stage, Tally, crowd, duet};
+use loom_tests::{Stage, Tally, crowd, duet};
 
 use crate::channel::{Ring, sleeping_taker};
 use crate::channel_lease::watch;
@@ -19,14 +19,6 @@ fn in_order(ring: &Ring, room: usize, all: &[u8]) {
     assert_eq!((ring.len(), ring.bytes()), (0, 0));
     (0..room).for_each(|_| assert!(ring.try_put(9), "there is room"));
     assert!(!ring.try_put(9), "a message too many");
-}
-
-fn bury<T>(mortal: &Part<Option<T>>) -> Option<T> {
-    let outcome = mortal.join();
-    if outcome.is_none() {
-        assert!(recover(mortal.id).unwrap() <= 1);
-    }
-    outcome
 }
 
 #[test]
@@ -197,7 +189,7 @@ fn an_acknowledgement_and_a_look() {
         let other = stage.seated(move || its.try_take());
         stage.begin();
         let taken = other.join();
-        let acknowledged = bury(&mortal);
+        let acknowledged = mortal.bury();
         let left = ring.rest();
         let all = left.len() + usize::from(taken.is_some()) + usize::from(acknowledged.is_some());
         assert!(all == 2 || (all == 1 && acknowledged.is_none()), "{taken:?} {acknowledged:?} {left:?}");
@@ -222,7 +214,7 @@ fn who_buries_a_letter_dies() {
         let mortal = stage.asleep_mortal(life, move || drop(its.pop_lease().unwrap()));
         let pushed = [(); 2].iter().filter(|()| channel.try_push(&long).is_ok()).count();
         stage.begin();
-        let lived = bury(&mortal).is_some();
+        let lived = mortal.bury().is_some();
         let left: Vec<_> = std::iter::from_fn(|| channel.try_pop().unwrap()).collect();
         let buried = channel.dead_letters().unwrap().stats().unwrap().waiting as usize;
         let kept = left.iter().filter(|message| **message == [1; 8]).count();
@@ -289,7 +281,7 @@ fn the_manager_wakes_those_who_wait_for_a_lease() {
         let waiter = stage.asleep(move || its.pop_lease().unwrap().attempts());
         stage.begin();
         assert_eq!(gate.wakeup(1), 1);
-        assert!(bury(&mortal).is_none());
+        assert!(mortal.bury().is_none());
         assert_eq!(waiter.join(), 1);
     });
 }
@@ -307,7 +299,7 @@ fn a_producer_dies_and_one_watches() {
         let its = ring.clone();
         let mortal = stage.mortal(life, move || its.put(1));
         stage.begin();
-        if bury(&mortal).is_none() {
+        if mortal.bury().is_none() {
             ring.put(2);
         }
         consumer.join();

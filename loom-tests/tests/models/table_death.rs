@@ -1,8 +1,8 @@
 //! The table, and those who die at any operation of a change, in the pool, or settling what another dead one has left.
 
 use commons::harness::world;
-use commons::{Error, Outcome, recover};
-use loom_tests::{Part, Stage, crowd, duet};
+use commons::{Error, Outcome};
+use loom_tests::{Stage, crowd, duet};
 
 use crate::table::Twins;
 
@@ -31,14 +31,6 @@ fn fits(done: commons::Result<Outcome>) -> bool {
         Err(Error::Full { .. }) => false,
         other => panic!("{other:?}"),
     }
-}
-
-fn bury<T>(mortal: &Part<Option<T>>) -> Option<T> {
-    let outcome = mortal.join();
-    if outcome.is_none() {
-        assert!(recover(mortal.id).unwrap() <= 1);
-    }
-    outcome
 }
 
 #[test]
@@ -108,7 +100,7 @@ fn a_deleter_dies_and_one_needs_the_row() {
         let inserter = stage.seated(move || fits(its.put(strange, 2)));
         stage.begin();
         let fitted = inserter.join();
-        let lived = bury(&mortal).is_some();
+        let lived = mortal.bury().is_some();
         tally.count(usize::from(!lived) + 2 * usize::from(fitted));
         assert_eq!(twins.look(strange), fitted.then_some(2));
         let kept = twins.look(mine);
@@ -131,7 +123,7 @@ fn an_inserter_dies_and_one_needs_the_row() {
         let inserter = stage.seated(move || fits(its.put(strange, 2)));
         stage.begin();
         let fitted = inserter.join();
-        let lived = bury(&mortal);
+        let lived = mortal.bury();
         tally.count(usize::from(lived.is_none()) + 2 * usize::from(fitted));
         assert!(lived != Some(true) || !fitted, "two have the only row");
         assert_eq!(twins.look(strange), fitted.then_some(2));
@@ -199,7 +191,7 @@ fn a_record_of_the_dead_is_to_be_had() {
         });
         stage.begin();
         assert_eq!(parts.map(|part| part.join()), [Outcome::Inserted; 2]);
-        assert!(bury(&mortal).is_none());
+        assert!(mortal.bury().is_none());
         assert_eq!([dead, busy, late].map(|key| twins.look(key)), [None, Some(1), Some(1)]);
         assert_eq!(twins.len(), 2);
         twins.put(dead, 1).unwrap();

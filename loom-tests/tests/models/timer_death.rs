@@ -1,18 +1,9 @@
 //! The timer, and those who die at any operation: adding, clearing, firing, or building anew what another dead one has left.
 
 use commons::harness::world;
-use commons::recover;
-use loom_tests::{Part, Stage, crowd, duet};
+use loom_tests::{Stage, crowd, duet};
 
 use crate::timer::{MS, begun, fire, in_order, ms};
-
-fn bury<T>(mortal: &Part<Option<T>>) -> Option<T> {
-    let outcome = mortal.join();
-    if outcome.is_none() {
-        assert!(recover(mortal.id).unwrap() <= 1);
-    }
-    outcome
-}
 
 #[test]
 fn an_adder_dies_and_one_fires() {
@@ -73,7 +64,7 @@ fn a_driver_dies_and_one_reads() {
         let reader = stage.standing(move || its.info(id).unwrap());
         stage.begin();
         let seen = reader.join();
-        let lived = bury(&mortal).is_some();
+        let lived = mortal.bury().is_some();
         let last = timer.info(id).unwrap();
         for info in [seen, last] {
             assert_eq!(info.due, ms(10 * (info.fired + 1)), "{info:?}");
@@ -102,7 +93,7 @@ fn an_adder_dies_and_a_driver_sleeps() {
             }
         });
         stage.begin();
-        let lived = bury(&mortal).is_some();
+        let lived = mortal.bury().is_some();
         let there = timer.list().len() == 1;
         assert!(there || !lived, "it was made, and is lost");
         tally.count(usize::from(there) + 2 * usize::from(lived));
