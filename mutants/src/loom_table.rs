@@ -46,16 +46,30 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "record_begun_without_acquire",
         file: "src/table/change.rs",
+        find: "State(record.state.load(Ordering::Acquire))",
+        replace: "State(record.state.load(Ordering::Relaxed))",
+        caught_by: &["table_death::a_seat_has_a_new_tenant"],
+    },
+    Mutant {
+        name: "record_begun_though_its_last_tenant_left_it",
+        file: "src/table/change.rs",
+        find: "left.phase() == Phase::Free",
+        replace: "true",
+        caught_by: &["table_death::a_seat_has_a_new_tenant"],
+    },
+    Mutant {
+        name: "shared_record_begun_without_acquire",
+        file: "src/table/change.rs",
         find: "record.state.compare_exchange(seen.0, state.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()",
         replace: "record.state.compare_exchange(seen.0, state.0, Ordering::Release, Ordering::Relaxed).is_ok()",
-        caught_by: &["table_death::a_record_of_the_dead_is_to_be_had"],
+        caught_by: &["table_death::two_wait_for_one_record"],
     },
     Mutant {
         name: "committed_without_release",
         file: "src/table/hold.rs",
         find: "record.state.store(state.0, Ordering::Release);",
         replace: "record.state.store(state.0, Ordering::Relaxed);",
-        caught_by: &["table_death::a_record_of_the_dead_is_to_be_had"],
+        caught_by: &["table_death::a_seat_has_a_new_tenant"],
     },
     Mutant {
         name: "nothing_is_written_back",

@@ -4,7 +4,7 @@ use super::hold::Hold;
 use super::record::{Phase, State, Tally};
 use super::shared::{PLACES, Record};
 use crate::Result;
-use crate::robust::{Patience, me};
+use crate::robust::{Patience, Seat, me};
 use crate::sync::{AtomicU64, Ordering, fence, owned};
 
 /// A word that changes.
@@ -35,13 +35,33 @@ pub(super) struct Change<'h> {
 }
 
 impl<'h> Change<'h> {
-    /// Takes a record; None when all are taken.
+    /// Takes a record: the seat's own by two plain accesses, else one of those that all share, by an exchange; None when those are all taken.
     #[inline(always)]
     pub(super) fn begin(hold: &'h Hold<'h>) -> Result<Option<Change<'h>>> {
         let (ground, seat) = (hold.ground, me()?);
-        let all = ground.records.len();
-        for n in 0..all {
-            let index = (seat.index() + n) % all;
+        let own = seat.index() - 1;
+        if own < ground.layout.own {
+            let record = &ground.records[own];
+            // Acquire: pairs with the Release in `set_free`; its figures are seen. Nobody but the seat's tenant takes this record, and a new
+            // tenant came by the seat after the death of the last one was found out: so what is read here is not older than what that one
+            // did last, and no other can come between the load and the store. It is not free where that one died and nobody has settled it.
+            let left = State(record.state.load(Ordering::Acquire));
+            if left.phase() == Phase::Free {
+                let state = State::new(seat.tag(), hold.bucket, Phase::Busy, left.parity());
+                // Release: pairs with the Acquire of whoever settles this one.
+                record.state.store(state.0, Ordering::Release);
+                return Ok(Some(Change::of(hold, own, state)));
+            }
+        }
+        Ok(Change::begin_shared(hold, seat))
+    }
+
+    /// The same for a seat that has no record of its own, or has it not yet back from its last tenant.
+    fn begin_shared(hold: &'h Hold<'h>, seat: Seat) -> Option<Change<'h>> {
+        let ground = hold.ground;
+        let (own, all) = (ground.layout.own, ground.records.len());
+        for n in 0..all - own {
+            let index = own + (seat.index() + n) % (all - own);
             let record = &ground.records[index];
             // Relaxed: the exchange decides.
             let seen = State(record.state.load(Ordering::Relaxed));
@@ -50,15 +70,21 @@ impl<'h> Change<'h> {
             let taken = seen.phase() == Phase::Free
                 && record.state.compare_exchange(seen.0, state.0, Ordering::AcqRel, Ordering::Relaxed).is_ok();
             if taken {
-                // Relaxed, both: they mean nothing before the next state, which publishes them.
-                record.taken.store(0, Ordering::Relaxed);
-                record.leaving.store(0, Ordering::Relaxed);
-                let log = ground.log_of(index);
-                let staged = [(Word::Bucket(0), 0); STAGED];
-                return Ok(Some(Change { hold, index, record, log, state, logged: 0, staged, stages: 0 }));
+                return Some(Change::of(hold, index, state));
             }
         }
-        Ok(None)
+        None
+    }
+
+    #[inline(always)]
+    fn of(hold: &'h Hold<'h>, index: usize, state: State) -> Change<'h> {
+        let record = &hold.ground.records[index];
+        // Relaxed, both: they mean nothing before the next state, which publishes them.
+        record.taken.store(0, Ordering::Relaxed);
+        record.leaving.store(0, Ordering::Relaxed);
+        let log = hold.ground.log_of(index);
+        let staged = [(Word::Bucket(0), 0); STAGED];
+        Change { hold, index, record, log, state, logged: 0, staged, stages: 0 }
     }
 
     #[inline(always)]

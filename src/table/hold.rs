@@ -178,7 +178,7 @@ impl Ground {
         Ok(found)
     }
 
-    /// Waits until a record is free: more writers than there are records are in the middle of a change. The caller holds no bucket.
+    /// Waits until a record that all share is free: more writers than there are such records are in the middle of a change. The caller holds no bucket.
     #[cold]
     pub(super) fn wait_for_record(&self, patience: Patience) -> Result<()> {
         let mut slices = Slices::new();
@@ -186,7 +186,8 @@ impl Ground {
             let armed = arm(&self.head.turn);
             // Acquire: as in `settle_left`.
             let free = |record: &Record| State(record.state.load(Ordering::Acquire)).phase() == Phase::Free;
-            if self.records.iter().any(free) || self.sweep(patience)? {
+            // A seat's own record is free for nobody else, and its tenant has no need to wait.
+            if self.records[self.layout.own..].iter().any(free) || self.sweep(patience)? {
                 return Ok(());
             }
             patience.check()?;

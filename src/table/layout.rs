@@ -45,6 +45,8 @@ pub(super) struct Layout {
     /// Words of all columns.
     pub(super) width: usize,
     pub(super) records: usize,
+    /// The first so many records belong to the seats 1, 2 and so on, one to each; all share the rest.
+    pub(super) own: usize,
     /// Words of a record's log.
     pub(super) log: usize,
     /// Bytes of the region.
@@ -97,6 +99,7 @@ impl Layout {
             columns,
             width,
             records,
+            own: records / 2,
             log,
             bytes: 0,
         };

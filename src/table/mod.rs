@@ -5,7 +5,8 @@
 //! head       description for tools, seed of the hash, the pool of free rows
 //! schema     names, types and places of the columns
 //! buckets    one cache line each: lock │ 6 places │ overflow               capacity / 4 of them
-//! records    one for each writer in the middle of a change, at most 64     two cache lines each, and a log of old words
+//! records    one for each writer in the middle of a change, at most 64     two cache lines each, and a log of old words;
+//!            half of them belong to the first seats, one to each, and half to everybody
 //! rows       mark │ links │ hash, key length │ [expiry] │ [last use] │ key │ columns        exactly `capacity` of them
 //! ```
 //! A place is the lower half of the key's hash and the number of its row. Rows that find no place in their bucket hang in a tree whose links lie in
@@ -17,7 +18,7 @@
 //! |---|---|---|
 //! | places, overflow; of its rows: links, key, columns, expiry | who holds the bucket's lock | at any time, under the lock's version |
 //! | mark; links of a free row; first, fresh, given | who holds the pool's lock | mark and fresh, as hints that are checked |
-//! | a record and its log | who exchanged its state from free; after its death, who holds the bucket that it names | state and figures |
+//! | a record and its log | who took it: its seat's tenant by a store, of those that all share whoever exchanged its state; after its death, who holds the bucket that it names | state and figures |
 //! | last use; cursor | anybody, as hints | |
 //! | soonest | who gives a row a time, who searches for one that has expired (`soonest`) | at any time |
 //!

@@ -1,6 +1,6 @@
 //! The table, and those who die at any operation of a change, in the pool, or settling what another dead one has left.
 
-use commons::harness::world;
+use commons::harness::{sit, world};
 use commons::{Error, Outcome};
 use loom_tests::{Stage, crowd, duet};
 
@@ -176,34 +176,36 @@ fn who_settles_a_deleter_dies_too() {
     dies_and_so_does_the_rescuer("table, deleter and rescuer die", true);
 }
 
-/// Both records are in use, one by a dead thread: who wants one settles that.
+/// A dead thread has the one record that all share: who wants it settles that.
 #[test]
 fn a_record_of_the_dead_is_to_be_had() {
-    crowd("table, records of the dead").all(|_| {
-        let twins = Twins::new(3, 3);
-        let [dead, busy, late] = twins.strangers();
+    duet("table, records of the dead").all(|_| {
+        let twins = Twins::new(2, 2);
+        // The first seat, with a record of its own, is this thread's.
+        sit().unwrap();
+        let [dead, late] = twins.strangers();
         let mut stage = Stage::default();
         let its = twins.clone();
         let mortal = stage.asleep_mortal(u32::MAX, move || its.upsert_with(dead, |_| world::perish()).unwrap());
-        let parts = [busy, late].map(|key| {
-            let its = twins.clone();
-            stage.seated(move || its.put(key, 1).unwrap())
-        });
+        let its = twins.clone();
+        let writer = stage.seated(move || its.put(late, 1).unwrap());
         stage.begin();
-        assert_eq!(parts.map(|part| part.join()), [Outcome::Inserted; 2]);
+        assert_eq!(writer.join(), Outcome::Inserted);
+        let stats = twins.stats();
+        assert_eq!((stats.rows, stats.inserts, stats.recoveries), (1, 1, 1), "{stats:?}");
         assert!(mortal.bury().is_none());
-        assert_eq!([dead, busy, late].map(|key| twins.look(key)), [None, Some(1), Some(1)]);
-        assert_eq!(twins.len(), 2);
+        assert_eq!([dead, late].map(|key| twins.look(key)), [None, Some(1)]);
         twins.put(dead, 1).unwrap();
     });
 }
 
-/// There are two records, one of them in use all the while, and two want the other. A wake-up may be lost here, and the end of a slice makes
+/// There are two records, one of them this thread's own and in use all the while, and two want the other. A wake-up may be lost here, and the end of a slice makes
 /// it good: they die when they are through, so that slices end.
 #[test]
 fn two_wait_for_one_record() {
     crowd("table, 2 share a record").all(|_| {
         let twins = Twins::new(3, 3);
+        sit().unwrap();
         let keys: [_; 3] = twins.strangers();
         keys.iter().for_each(|key| assert!(twins.put(key, 1).is_ok()));
         let mut stage = Stage::default();
@@ -222,4 +224,38 @@ fn two_wait_for_one_record() {
         assert_eq!(keys.map(|key| twins.value(key, twins.one)), [Some(1), Some(2), Some(2)]);
         assert_eq!(twins.stats().updates, 3);
     });
+}
+
+/// The record of a seat is as its last tenant left it, who died in the middle of a change. The next tenant uses another one as long as nobody has
+/// settled that, and from then on its own, with the figures that were left in it.
+#[test]
+fn a_seat_has_a_new_tenant() {
+    let tally = crowd("table, the next tenant of a seat").all(|tally| {
+        let twins = Twins::new(2, 2);
+        let [left, other] = twins.strangers();
+        let mut stage = Stage::default();
+        let its = twins.clone();
+        let mortal = stage.asleep_mortal(u32::MAX, move || {
+            its.put(left, 1).unwrap();
+            its.update_with(left, |row| {
+                row.set(its.one, 7);
+                world::perish()
+            })
+        });
+        assert!(mortal.bury().is_none());
+        let its = twins.clone();
+        let tenant = stage.seated(move || {
+            its.put(other, 2).unwrap();
+            its.stats().recoveries
+        });
+        let its = twins.clone();
+        let reader = stage.seated(move || its.look(left).unwrap());
+        stage.begin();
+        tally.count(tenant.join() as usize);
+        assert_eq!(reader.join(), 1);
+        assert_eq!([left, other].map(|key| twins.look(key)), [Some(1), Some(2)]);
+        let stats = twins.stats();
+        assert_eq!((stats.inserts, stats.updates, stats.recoveries), (2, 0, 1), "{stats:?}");
+    });
+    assert!(tally.seen(0) > 0 && tally.seen(1) > 0, "settled after the new tenant's change, and before");
 }
