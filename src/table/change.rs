@@ -150,9 +150,9 @@ impl<'h> Change<'h> {
         }
     }
 
-    /// Makes the change: one store.
+    /// Makes the change: one store. By reference, for a change that is moved takes thirty instructions to.
     #[inline(always)]
-    pub(super) fn commit(mut self, tally: Tally) -> Result<()> {
+    pub(super) fn commit(&mut self, tally: Tally) -> Result<()> {
         let ground = self.hold.ground;
         let parity = self.state.parity();
         let number = self.record.fill_other(parity, tally);

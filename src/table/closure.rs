@@ -136,10 +136,10 @@ impl Ground {
             }
             let cells = draft.changes()?;
             match (live, fresh) {
-                (Some(found), _) => hold.update(change, found, &cells, None)?,
-                (None, Some(fresh)) => hold.fill(change, name, fresh, &cells, 0)?,
+                (Some(found), _) => hold.update(&mut change, found, &cells, None)?,
+                (None, Some(fresh)) => hold.fill(&mut change, name, fresh, &cells, 0)?,
                 (None, None) => {
-                    let _: Attempt<()> = hold.insert(change, name, found, &cells, 0)?;
+                    let _: Attempt<()> = hold.insert(&mut change, name, found, &cells, 0)?;
                 }
             }
             Ok(Attempt::Done(Some(result)))

@@ -139,8 +139,8 @@ impl Ground {
             return Ok(Attempt::Done(false));
         }
         let Some(found) = hold.find_row(row) else { return Ok(Attempt::Done(false)) };
-        let Some(change) = Change::begin(hold)? else { return Ok(Attempt::NoRecord) };
-        hold.remove(change, found)?;
+        let Some(mut change) = Change::begin(hold)? else { return Ok(Attempt::NoRecord) };
+        hold.remove(&mut change, found)?;
         Ok(Attempt::Done(true))
     }
 

@@ -18,7 +18,7 @@ impl Hold<'_> {
     #[inline(always)]
     pub(super) fn update(
         &self,
-        mut change: Change<'_>,
+        change: &mut Change<'_>,
         found: Found,
         cells: &[Cell<'_>],
         due: Option<u64>,
@@ -47,7 +47,7 @@ impl Hold<'_> {
     /// Makes a row, in the place of an `expired` one or in a fresh one.
     pub(super) fn insert(
         &self,
-        mut change: Change<'_>,
+        change: &mut Change<'_>,
         name: Name<'_>,
         expired: Option<Found>,
         cells: &[Cell<'_>],
@@ -65,7 +65,7 @@ impl Hold<'_> {
     /// Fills a fresh row and links it.
     pub(super) fn fill(
         &self,
-        mut change: Change<'_>,
+        change: &mut Change<'_>,
         name: Name<'_>,
         number: u32,
         cells: &[Cell<'_>],
@@ -83,13 +83,13 @@ impl Hold<'_> {
         ground.touch(row);
         self.clear(number);
         self.put(number, cells);
-        let tally = self.plan_link(&mut change, number, name.low);
+        let tally = self.plan_link(change, number, name.low);
         change.arm();
         change.commit(Tally { inserts: 1, ..tally })
     }
 
     /// Makes a new row of an expired one that nobody has reclaimed: one deletion and one insertion, at one instant.
-    fn renew(&self, mut change: Change<'_>, expired: Found, cells: &[Cell<'_>], due: u64) -> Result<()> {
+    fn renew(&self, change: &mut Change<'_>, expired: Found, cells: &[Cell<'_>], due: u64) -> Result<()> {
         let ground = self.ground;
         let row = ground.row(expired.row);
         change.save(expired.row, ground.layout.columns, ground.layout.width);

@@ -281,8 +281,10 @@ mod tests {
             assert!(!there(n), "before it is inserted");
             let hold = ground.hold(0, Patience::Endless).unwrap();
             assert!(hold.find(name(n)).is_none());
-            let change = Change::begin(&hold).unwrap().unwrap();
-            assert!(matches!(hold.insert(change, name(n), None, &[], 0), Ok(Attempt::Done(()))));
+            {
+                let mut change = Change::begin(&hold).unwrap().unwrap();
+                assert!(matches!(hold.insert(&mut change, name(n), None, &[], 0), Ok(Attempt::Done(()))));
+            }
             assert!((0..=n).all(|n| hold.find(name(n)).is_some()));
             drop(hold);
             assert!((0..keys.len()).all(|other| there(other) == (other <= n)));

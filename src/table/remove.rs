@@ -95,9 +95,9 @@ impl Ground {
             if !expired && !self.holds(found.row, expected) {
                 return Ok(Attempt::Done(None));
             }
-            let Some(change) = Change::begin(hold)? else { return Ok(Attempt::NoRecord) };
+            let Some(mut change) = Change::begin(hold)? else { return Ok(Attempt::NoRecord) };
             let seen = (!expired).then(|| f(found.row));
-            hold.remove(change, found)?;
+            hold.remove(&mut change, found)?;
             Ok(Attempt::Done(seen))
         })
     }
@@ -105,8 +105,8 @@ impl Ground {
 
 impl Hold<'_> {
     /// Cuts a row off and gives it back.
-    pub(super) fn remove(&self, mut change: Change<'_>, found: Found) -> Result<()> {
-        self.plan_unlink(&mut change, found);
+    pub(super) fn remove(&self, change: &mut Change<'_>, found: Found) -> Result<()> {
+        self.plan_unlink(change, found);
         change.leave(found.row);
         change.arm();
         change.commit(Tally { deletes: 1, ..Tally::default() })

@@ -140,7 +140,7 @@ impl Table {
             let Some(found) = live else {
                 let sum = T::plus(0, by);
                 let cell = Cell { column: column.raw, value: Value::Word(sum) };
-                let inserted = hold.insert(change, name, found, &[cell], 0)?;
+                let inserted = hold.insert(&mut change, name, found, &[cell], 0)?;
                 return Ok(inserted.map(|()| T::from_word(sum)));
             };
             let row = ground.row(found.row);
@@ -239,7 +239,7 @@ impl Ground {
         self.check(cells)?;
         self.in_bucket(key, |hold, name| {
             // What is certain to change something begins before the row is looked at, which is still on its way from memory.
-            let early = if when == When::Always { Change::begin(hold)? } else { None };
+            let mut change = if when == When::Always { Change::begin(hold)? } else { None };
             let found = hold.find(name);
             let live = found.filter(|found| !self.has_expired(self.row(found.row)));
             let wanted = match live {
@@ -249,8 +249,10 @@ impl Ground {
             if !wanted {
                 return Ok(Attempt::Done(None));
             }
-            let change = if when == When::Always { early } else { Change::begin(hold)? };
-            let Some(change) = change else { return Ok(Attempt::NoRecord) };
+            if when != When::Always {
+                change = Change::begin(hold)?;
+            }
+            let Some(change) = &mut change else { return Ok(Attempt::NoRecord) };
             if let Some(found) = live {
                 hold.update(change, found, cells, due)?;
                 return Ok(Attempt::Done(Some(Outcome::Updated)));
