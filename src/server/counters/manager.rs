@@ -6,8 +6,8 @@
 #![forbid(unsafe_code)]
 
 use super::board::Board;
-use super::counters::Notice;
 use super::events::{Event as Told, Events};
+use super::options::Notice;
 use super::rates::Rates;
 use super::worker::{self, Post};
 use crate::process::lifeline::Lifeline;

@@ -11,8 +11,8 @@
 
 use super::board::Board;
 use super::connection::{Desk, serve};
-use super::counters::EventKind;
 use super::events::Events;
+use super::options::EventKind;
 use crate::process::word::{Mouth, What};
 use crate::sys::child::die_with;
 use crate::sys::ready::watch;

@@ -1,19 +1,4 @@
-//! The counters server: a page and its statistics, served by several processes that count in shared memory.
-//!
-//! `GET /` is a page that shows the numbers, `GET /stats` the numbers as JSON:
-//! `{"total": 3, "workers": [{"id": 0, "pid": 4711, "hits": 2, "starts": 1, "crashes": 0}, …], "paths": [{"path": "/", "hits": 2,
-//! "bytes": 14020, "last_seen": 1760000000000}, …], "clients": [{"client": "127.0.0.1", …}, …]}`. A request is counted
-//! before its response is written, so `total` is never less than the responses that clients have received, whichever
-//! worker was killed when.
-//!
-//! `paths` and `clients` are the ten with the most hits of those that are kept: of the 512 or more seen last of each, with the bytes of the bodies sent and
-//! when they were last seen, in milliseconds since 1970. Whatever was answered counts, also a 404. Paths of more than 128 bytes count together, as
-//! `(long paths)`; so do requests without a path, `(no path)`, and what was no HTTP, `(not HTTP)`.
-//!
-//! `"rates": {"this_minute": 12, "minutes": [60, 59, …], "next_in": 41000}` are the requests of the minute that is running, those of the last fifteen full
-//! ones, the last one first, and in how many milliseconds the next one begins.
-//!
-//! SIGTERM and SIGINT stop it in good order, SIGQUIT at once.
+//! Where and with how many workers the counters server runs, and what it tells.
 #![forbid(unsafe_code)]
 
 use super::manager::{Clockwork, manage};

@@ -6,9 +6,9 @@
 #![forbid(unsafe_code)]
 
 use super::board::Board;
-use super::counters::EventKind;
 use super::events::Events;
 use super::http;
+use super::options::EventKind;
 use super::watched::{Activity, Watched};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;

@@ -4,7 +4,7 @@
 //! leaves nothing half said, and holds up nobody: the manager recovers what it held before it reaps it, and takes out what it had said.
 #![forbid(unsafe_code)]
 
-use super::counters::EventKind;
+use super::options::EventKind;
 use crate::{AtomicLong, Channel, Error, Result};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
