@@ -44,6 +44,7 @@
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod crew;
 pub(crate) mod lifeline;
 pub(crate) mod supervise;
 pub(crate) mod word;

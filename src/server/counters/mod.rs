@@ -13,7 +13,7 @@
 //! `"rates": {"this_minute": 12, "minutes": [60, 59, …], "next_in": 41000}` are the requests of the minute that is running, those of the last fifteen full
 //! ones, the last one first, and in how many milliseconds the next one begins.
 //!
-//! SIGTERM and SIGINT stop it in good order, SIGQUIT at once.
+//! SIGTERM and SIGINT stop it in good order, SIGQUIT at once. SIGUSR1 and SIGHUP renew the workers one by one, and no request fails for it.
 //!
 //! ```text
 //!        manager  (Counters::run; manager.rs)

@@ -147,7 +147,7 @@ impl Counters {
 
     /// Serves until a signal ends it: forks the workers, replaces those that die, and returns when the last one is gone.
     ///
-    /// While it runs, SIGCHLD, SIGTERM, SIGINT and SIGQUIT belong to it, and every child of this process that dies is
+    /// While it runs, SIGCHLD, SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2 and SIGWINCH belong to it, and every child of this process that dies is
     /// reaped, whoever forked it. `tell` hears what an operator should know; it runs in this process, between two
     /// decisions, and must not wait for anything.
     ///
@@ -175,7 +175,8 @@ impl Counters {
             return Err(Error::Threads { call, threads });
         }
         let policy = Policy { grace: self.grace, ..Policy::default() };
-        manage(self.listener, self.workers, policy, Clockwork { beat: self.beat, quiet: self.quiet }, &mut tell)
+        let clockwork = Clockwork { beat: self.beat, quiet: self.quiet };
+        manage(self.listener, self.address, self.workers, policy, clockwork, &mut tell)
     }
 }
 
@@ -215,6 +216,13 @@ pub enum Notice {
         connections: i64,
         /// Workers that died without being asked to.
         crashes: i64,
+    },
+    /// A reload (SIGUSR1, SIGHUP) is over.
+    Reloaded {
+        /// Workers that were replaced by new ones.
+        renewed: usize,
+        /// Places that keep the worker they had, since no new one became ready.
+        kept: usize,
     },
 }
 
@@ -263,6 +271,10 @@ impl fmt::Display for Notice {
                 f,
                 "{requests} requests (+{more}), {alive} of {of} workers, {connections} connections, {crashes} crashes"
             ),
+            Self::Reloaded { renewed, kept: 0 } => write!(f, "reloaded, {renewed} workers renewed"),
+            Self::Reloaded { renewed, kept } => {
+                write!(f, "reloaded, {renewed} workers renewed, {kept} could not be: the old ones go on")
+            }
         }
     }
 }
