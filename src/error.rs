@@ -121,10 +121,10 @@ pub enum Error {
         /// Deaths in a row.
         deaths: u32,
     },
-    /// A table has all the rows, a channel all the bytes, or a heap all the timers, that it was made for.
+    /// A table has all the rows, a channel all the bytes, a heap all the timers, or a queue all the tasks, that it was made for.
     #[error("full: all room is taken, which is {capacity} (rows of a table, bytes of a channel, timers)")]
     Full {
-        /// The rows, bytes or timers it was made for.
+        /// The rows, bytes, timers or tasks it was made for.
         capacity: usize,
     },
     /// A message is longer than the channel takes.
@@ -203,6 +203,30 @@ pub enum Error {
         what: &'static str,
         /// How to ask for it.
         by: &'static str,
+    },
+    /// Somebody else lives in the slot that was asked for.
+    #[error("slot {slot} is taken: the process that has it is alive")]
+    Occupied {
+        /// The slot.
+        slot: u32,
+    },
+    /// A task was tried as often as is allowed, and each time the process that ran it died.
+    #[cfg(feature = "server")]
+    #[error("task {id} is lost: it was tried {attempts} times, and each time the process that ran it died")]
+    TaskLost {
+        /// The task.
+        id: crate::TaskId,
+        /// How often it was tried.
+        attempts: u32,
+    },
+    /// A task ran to its end, which was an error.
+    #[cfg(feature = "server")]
+    #[error("task {id} failed: {why}")]
+    TaskFailed {
+        /// The task.
+        id: crate::TaskId,
+        /// What the one that ran it said.
+        why: String,
     },
     /// The kernel refused a call.
     #[error("{call}: {source}")]

@@ -58,6 +58,8 @@ mod shm;
 mod sync;
 mod sys;
 mod table;
+#[cfg(feature = "server")]
+mod task;
 mod timer;
 
 pub use atomic::{Atomic, AtomicLong, Counter};
@@ -70,6 +72,8 @@ pub use table::{
     Cell, Column, ColumnType, Iter as TableIter, Key, Number, Outcome, Row, RowMut, Schema, Table, TableBuilder,
     TableStats,
 };
+#[cfg(feature = "server")]
+pub use task::TaskId;
 pub use timer::{Timer, TimerId, TimerInfo, TimerStats};
 
 /// For the project's own harnesses (kill at every instruction, loom, inspectors). Not part of the contract: it changes without notice.
@@ -78,4 +82,12 @@ pub mod harness {
     pub use crate::robust::{census, leave, sit};
     pub use crate::shm::{Mapped, mapped};
     pub use crate::sync::{pretend_dead, world};
+
+    /// What the process server is built of.
+    #[cfg(feature = "server")]
+    pub mod crew {
+        pub use crate::process::bus::{Bus, BusSize, Inbox, Message};
+        pub use crate::process::roll::{Address, Roll, Tenancy};
+        pub use crate::task::{Answer, Ledger, Sender, Task, TaskQueue, TaskSize, TaskWorker};
+    }
 }

@@ -15,6 +15,8 @@
 //!   at shutdown are unit tests. Whoever carries its commands out decides nothing.
 //! * [`word`] is how a worker tells its manager something: fixed records in one pipe, each written in one piece.
 //! * [`lifeline`] is how a worker learns that its manager is gone.
+//! * [`roll`] says who is in which slot; [`bus`] carries messages between any two of them, small ones in the receiver's inbox, large ones by way of
+//!   the [`vault`], whose essay says why; [`bell`] is where those wait who found no room.
 //!
 //! # A worker's place
 //!
@@ -44,7 +46,11 @@
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod bell;
+pub(crate) mod bus;
 pub(crate) mod crew;
 pub(crate) mod lifeline;
+pub(crate) mod roll;
 pub(crate) mod supervise;
+pub(crate) mod vault;
 pub(crate) mod word;

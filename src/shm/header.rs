@@ -33,6 +33,22 @@ pub(crate) enum Kind {
     TimerEntries = 17,
     TimerNodes = 18,
     TimerTicks = 19,
+    #[cfg(feature = "server")]
+    Roll = 20,
+    #[cfg(feature = "server")]
+    Bell = 21,
+    #[cfg(feature = "server")]
+    Vault = 22,
+    #[cfg(feature = "server")]
+    VaultLockers = 23,
+    #[cfg(feature = "server")]
+    TaskStates = 24,
+    #[cfg(feature = "server")]
+    TaskRecords = 25,
+    #[cfg(feature = "server")]
+    TaskData = 26,
+    #[cfg(feature = "server")]
+    TaskHead = 27,
 }
 
 shared! {

@@ -10,6 +10,7 @@
 //! | `identity` | who this thread is, and whether another thread is still alive |
 //! | `fork` | fork where it is safe, hooks that run around every fork, how many threads there are |
 //! | `child` | what a parent does with its children: learn of a death without reaping, signal, reap |
+//! | `parcel` | bytes in a sealed memfd, and a socket that keeps it for whoever looks |
 //! | `prefetch` | a cache line that will be wanted soon |
 //! | `ready` | a descriptor of ours in tokio's event loop |
 //! | `signal` | signals as something to read, never as code that runs in the middle of other code |
@@ -31,6 +32,8 @@ pub(crate) mod fork;
 pub(crate) mod futex;
 pub(crate) mod identity;
 pub(crate) mod memory;
+#[cfg(feature = "server")]
+pub(crate) mod parcel;
 pub(crate) mod prefetch;
 #[cfg(feature = "tokio")]
 pub(crate) mod ready;

@@ -1,0 +1,132 @@
+//! Outcomes: where a result is put, how it gets to its sender; and what is taken up from the dead.
+
+use std::time::Duration;
+
+use super::desk::{Desk, HEAD, Outcome};
+use super::state::{Phase, State};
+use crate::process::roll::Address;
+use crate::process::vault::{Deposit, Ticket};
+use crate::robust::{Patience, SLICE, me};
+use crate::shm::load_bytes;
+use crate::sync::Look;
+use crate::{Error, Result};
+
+const SLICE_LONG: Duration = Duration::from_nanos(SLICE);
+
+impl Desk {
+    /// A large result's locker; None when its sender went meanwhile.
+    pub(super) fn deposit_result(&self, from: Address, result: &[u8]) -> Result<Option<Deposit>> {
+        loop {
+            match self.results.deposit_waiting(from.slot.into(), result, Patience::lasting(SLICE_LONG)) {
+                Err(Error::Timeout { .. }) => {}
+                deposit => return deposit.map(Some),
+            }
+            if !self.roll.is_certainly_there(from) {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Takes up what the dead have left: what they were writing goes, what had been tried too often is lost, what has its outcome is delivered. With
+    /// `take` the first that is to be run again comes back, in this thread's hands; without, somebody is told of it.
+    pub(super) fn look_around(&self, take: bool) -> Result<Option<(usize, State)>> {
+        let tag = me()?.tag().bits();
+        let mut told = false;
+        for n in 0..self.len() {
+            let seen = self.state(n);
+            if !seen.is_left(Look::Close) {
+                continue;
+            }
+            match seen.phase() {
+                Phase::Filling | Phase::Clearing => self.abandon(n, seen, tag),
+                Phase::Running if seen.tries() < self.size.attempts => {
+                    if !take {
+                        told = true;
+                        continue;
+                    }
+                    let mine = seen.taken(tag);
+                    if self.exchange(n, seen, mine) {
+                        self.drop_result(n);
+                        return Ok(Some((n, mine)));
+                    }
+                }
+                Phase::Running => self.lose(n, seen, seen.losing(tag))?,
+                Phase::Losing => self.lose(n, seen, seen.in_hands_of(tag))?,
+                Phase::Done => {
+                    let mine = seen.in_hands_of(tag);
+                    if self.exchange(n, seen, mine) {
+                        self.deliver(n, mine, false)?;
+                    }
+                }
+                Phase::Free | Phase::Queued => {}
+            }
+        }
+        if told {
+            self.stir();
+        }
+        Ok(None)
+    }
+
+    /// A result that was not committed is nobody's.
+    fn drop_result(&self, n: usize) {
+        self.results.free(self.record(n).result());
+        self.record(n).set_result(Ticket::NONE);
+    }
+
+    fn lose(&self, n: usize, seen: State, mine: State) -> Result<()> {
+        if !self.exchange(n, seen, mine) {
+            return Ok(()); // somebody else does
+        }
+        self.drop_result(n);
+        self.record(n).set_outcome(Outcome::Lost, 0);
+        if self.commit(n, mine, true, mine.tag()) {
+            self.deliver(n, mine.done(mine.tag()), false)?;
+        }
+        Ok(())
+    }
+
+    /// Brings an outcome, which is in the caller's hands, to its sender, and frees the record. May be done twice when the first one to do it dies: the
+    /// sender goes by the name. Without room for it, it `wait`s, or leaves it to who looks around next.
+    pub(super) fn deliver(&self, n: usize, state: State, wait: bool) -> Result<()> {
+        let record = self.record(n);
+        self.payloads.free(record.payload());
+        let (id, (outcome, len)) = (record.id(), record.outcome());
+        let large = record.result();
+        let mut message = Vec::with_capacity(HEAD + len);
+        let kind = (outcome as u64) << 32 | u64::from(!large.is_none()) << 40 | u64::from(state.tries());
+        for word in [id.sequence, id.from.generation, kind] {
+            message.extend_from_slice(&word.to_le_bytes());
+        }
+        if large.is_none() {
+            message.resize(HEAD + len, 0);
+            load_bytes(self.result_bytes(n), &mut message[HEAD..]);
+        } else {
+            message.extend(large.words().iter().flat_map(|word| word.to_le_bytes()));
+        }
+        let answers = self.answers.get(id.from.slot as usize).filter(|_| !record.is_quiet());
+        // A look at whether the sender lives, closer each time the box has no room.
+        let mut wanted = self.roll.is_there(id.from);
+        while let Some(answers) = answers.filter(|_| wanted) {
+            let pushed = if wait { answers.push_timeout(&message, SLICE_LONG) } else { answers.try_push(&message) };
+            match pushed {
+                Ok(()) => {
+                    self.release(n, state);
+                    return Ok(());
+                }
+                Err(Error::Timeout { .. } | Error::Full { .. }) => wanted = self.roll.is_certainly_there(id.from),
+                Err(error) => {
+                    let _ = self.exchange(n, state, state.in_hands_of(0));
+                    return Err(error);
+                }
+            }
+            if wanted && !wait {
+                // To nobody's hands: the next one that looks around tries again.
+                let _ = self.exchange(n, state, state.in_hands_of(0));
+                return Ok(());
+            }
+        }
+        self.results.free(large);
+        self.release(n, state);
+        Ok(())
+    }
+}
