@@ -1,0 +1,232 @@
+//! A connection whose bytes the handler reads: what it holds, and what may be done with it from outside.
+//!
+//! ```text
+//!   reading (serve.rs) ──▶ handler.receive, one call after the other ──▶ Conn::send ─▶ queue ─▶ writing (serve.rs)
+//!       │ waits while paused, for `heartbeat_idle_time` at most              │ waits while the queue is full
+//!       └── end of file, an error, close ──▶ closing: the queue is written out, then the socket is shut
+//! ```
+//! Reading and writing are two futures of one task, so a call that waits for room in the queue does not keep the queue from being written. A client that
+//! goes away in the middle of a call does not cut the call off, for it may be in the middle of something: its sends fail from then on.
+#![forbid(unsafe_code)]
+
+pub(in crate::server) mod serve;
+pub(in crate::server) mod stream;
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use super::handler::Bytes;
+use super::packet::Peer;
+use crate::{Error, Result};
+
+/// Names a connection of this server, for as long as the server lives: in which place it is held, by which life, the how-many-eth of that one's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnId(pub(super) u64);
+
+const PLACE_BITS: u32 = 12;
+const LIFE_BITS: u32 = 20;
+const NUMBER_BITS: u32 = 64 - PLACE_BITS - LIFE_BITS;
+
+impl ConnId {
+    /// `life` counts on for ever and only its last bits are kept: an id of 2^20 lives before is not told apart.
+    pub(super) fn new(place: usize, life: u32, number: u32) -> ConnId {
+        let life = u64::from(life) & ((1 << LIFE_BITS) - 1);
+        ConnId((place as u64) << (64 - PLACE_BITS) | life << NUMBER_BITS | u64::from(number))
+    }
+
+    /// The place whose process holds it.
+    pub fn worker(self) -> usize {
+        (self.0 >> (64 - PLACE_BITS)) as usize
+    }
+}
+
+impl fmt::Display for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let life = self.0 >> NUMBER_BITS & ((1 << LIFE_BITS) - 1);
+        write!(f, "{}.{life}.{}", self.worker(), self.0 as u32)
+    }
+}
+
+/// How much output is kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Marks {
+    pub(super) most: usize,
+    pub(super) high: usize,
+    pub(super) low: usize,
+    /// How long a send may wait.
+    pub(super) patience: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Open,
+    /// Nothing more is read or queued; what is queued is still written.
+    Closing,
+    /// The socket is gone.
+    Gone,
+}
+
+struct Inner {
+    id: ConnId,
+    peer: Peer,
+    marks: Marks,
+    phase: Cell<Phase>,
+    queue: RefCell<VecDeque<Bytes>>,
+    /// Bytes in the queue.
+    waiting: Cell<usize>,
+    /// The upper mark was reached, and the lower one not since.
+    full: Cell<bool>,
+    paused: Cell<bool>,
+    /// For the reader: resumed, or closed.
+    reader: Notify,
+    /// For the writer: something was queued, or closed.
+    writer: Notify,
+    /// For those who send: something was written, or gone.
+    room: Notify,
+    /// For who tells the handler of the marks.
+    marked: Notify,
+}
+
+/// A connection; handles are cheap, and belong to the worker that holds it.
+#[derive(Clone)]
+pub struct Conn {
+    inner: Rc<Inner>,
+}
+
+impl fmt::Debug for Conn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Conn").field("id", &self.id()).field("peer", self.peer()).field("waiting", &self.waiting()).finish()
+    }
+}
+
+impl Conn {
+    pub(super) fn new(id: ConnId, peer: Peer, marks: Marks) -> Conn {
+        let inner = Inner {
+            id,
+            peer,
+            marks,
+            phase: Cell::new(Phase::Open),
+            queue: RefCell::default(),
+            waiting: Cell::new(0),
+            full: Cell::new(false),
+            paused: Cell::new(false),
+            reader: Notify::new(),
+            writer: Notify::new(),
+            room: Notify::new(),
+            marked: Notify::new(),
+        };
+        Conn { inner: Rc::new(inner) }
+    }
+
+    /// Its name, by which any process of the server can send to it or close it.
+    pub fn id(&self) -> ConnId {
+        self.inner.id
+    }
+
+    /// Who is at the other end.
+    pub fn peer(&self) -> &Peer {
+        &self.inner.peer
+    }
+
+    /// Bytes of output that have not gone to the kernel yet.
+    pub fn waiting(&self) -> usize {
+        self.inner.waiting.get()
+    }
+
+    /// Whether it is still open: a send may succeed.
+    pub fn is_open(&self) -> bool {
+        self.inner.phase.get() == Phase::Open
+    }
+
+    /// Sends bytes after all that were sent before, waiting while `socket_buffer_size` bytes wait already. When it returns they are queued, not written.
+    ///
+    /// # Errors
+    /// [`Error::Closed`]; [`Error::TooLong`] when they are more than `socket_buffer_size`; [`Error::Timeout`] after `send_timeout`: then nothing of them was
+    /// queued, and the connection is given up.
+    pub async fn send(&self, data: impl Into<Bytes>) -> Result<()> {
+        let data = data.into();
+        let marks = self.inner.marks;
+        let sent = async {
+            loop {
+                let room = self.inner.room.notified();
+                match self.try_send(data.clone()) {
+                    Err(Error::Full { .. }) => room.await,
+                    done => return done,
+                }
+            }
+        };
+        let Some(patience) = marks.patience else { return sent.await };
+        timeout(patience, sent).await.unwrap_or_else(|_| {
+            self.give_up();
+            Err(Error::Timeout { after: patience })
+        })
+    }
+
+    /// The same without waiting.
+    ///
+    /// # Errors
+    /// [`Error::Full`]; [`Error::Closed`]; [`Error::TooLong`].
+    pub fn try_send(&self, data: impl Into<Bytes>) -> Result<()> {
+        let (inner, data) = (&*self.inner, data.into());
+        if inner.phase.get() != Phase::Open {
+            return Err(Error::Closed);
+        }
+        let most = inner.marks.most;
+        if data.len() > most {
+            return Err(Error::TooLong { len: data.len(), max: most });
+        }
+        let waiting = inner.waiting.get() + data.len();
+        if waiting > most {
+            return Err(Error::Full { capacity: most });
+        }
+        if data.is_empty() {
+            return Ok(());
+        }
+        inner.queue.borrow_mut().push_back(data);
+        inner.waiting.set(waiting);
+        inner.writer.notify_one();
+        if waiting >= inner.marks.high && !inner.full.replace(true) {
+            inner.marked.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Closes it when all that was sent has been written. What is under way in `receive` goes on.
+    pub fn close(&self) {
+        if self.inner.phase.get() == Phase::Open {
+            self.inner.phase.set(Phase::Closing);
+        }
+        self.stir();
+    }
+
+    /// Reads nothing from it until [`resume`](Conn::resume): the client is held up by the kernel.
+    pub fn pause(&self) {
+        self.inner.paused.set(true);
+    }
+
+    /// Reads from it again.
+    pub fn resume(&self) {
+        self.inner.paused.set(false);
+        self.inner.reader.notify_one();
+    }
+
+    /// Without waiting for what has not been written.
+    fn give_up(&self) {
+        self.inner.phase.set(Phase::Gone);
+        self.inner.queue.borrow_mut().clear();
+        self.inner.waiting.set(0);
+        self.stir();
+    }
+
+    fn stir(&self) {
+        self.inner.reader.notify_one();
+        self.inner.writer.notify_one();
+        self.inner.room.notify_waiters();
+    }
+}

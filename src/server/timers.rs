@@ -1,0 +1,100 @@
+//! Timers with closures: the closure stays in this process, the timer is in shared memory, where any process can list it and end it.
+#![forbid(unsafe_code)]
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::time::Duration;
+
+use super::calls::guarded;
+use super::worker::Worker;
+use crate::{Result, Timer, TimerId};
+
+/// Timers of one process at once.
+pub(super) const TIMERS: usize = 16_384;
+
+type Pending = Pin<Box<dyn Future<Output = Result<()>>>>;
+
+enum Closure {
+    Once(Box<dyn FnOnce() -> Pending>),
+    Again(Box<dyn FnMut() -> Pending>),
+}
+
+/// The closures of one process, by the payload of their timers.
+pub(super) struct Timers {
+    heap: Timer,
+    next: Cell<u64>,
+    closures: RefCell<HashMap<u64, Closure>>,
+}
+
+impl Timers {
+    /// On the heap of this process's line; what its last tenant left in it is nobody's to run.
+    pub(super) fn new(heap: Timer) -> Result<Timers> {
+        heap.clear_all()?;
+        Ok(Timers { heap, next: Cell::new(1), closures: RefCell::default() })
+    }
+
+    pub(super) fn after<F: Future<Output = Result<()>> + 'static>(
+        &self,
+        delay: Duration,
+        f: impl FnOnce() -> F + 'static,
+    ) -> Result<TimerId> {
+        self.put(Closure::Once(Box::new(|| Box::pin(f()))), |heap, payload| heap.after(delay, payload))
+    }
+
+    pub(super) fn tick<F: Future<Output = Result<()>> + 'static>(
+        &self,
+        interval: Duration,
+        mut f: impl FnMut() -> F + 'static,
+    ) -> Result<TimerId> {
+        self.put(Closure::Again(Box::new(move || Box::pin(f()))), |heap, payload| heap.tick(interval, payload))
+    }
+
+    fn put(&self, closure: Closure, add: impl FnOnce(&Timer, u64) -> Result<TimerId>) -> Result<TimerId> {
+        let payload = self.next.replace(self.next.get() + 1);
+        // First the closure: the timer may be due as soon as it is there.
+        self.closures.borrow_mut().insert(payload, closure);
+        add(&self.heap, payload).inspect_err(|_| {
+            self.closures.borrow_mut().remove(&payload);
+        })
+    }
+
+    pub(super) fn clear(&self, id: TimerId) -> Result<bool> {
+        let payload = self.heap.info(id).map(|info| info.payload);
+        let cleared = self.heap.clear(id)?;
+        if let Some(payload) = payload.filter(|_| cleared) {
+            self.closures.borrow_mut().remove(&payload);
+        }
+        Ok(cleared)
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.heap.list().len()
+    }
+
+    /// Lets them fire, for as long as it is polled.
+    pub(super) async fn run(&self, worker: &Worker) -> Result<()> {
+        let end = self.heap.run(|id, payload| {
+            // Taken out for the call, which may itself add timers, and end this one.
+            let Some(closure) = self.closures.borrow_mut().remove(&payload) else { return };
+            let call = match closure {
+                Closure::Once(f) => f(),
+                Closure::Again(mut f) => {
+                    let call = f();
+                    if self.heap.exists(id) {
+                        self.closures.borrow_mut().insert(payload, Closure::Again(f));
+                    }
+                    call
+                }
+            };
+            let of = worker.clone();
+            worker.spawn(async move {
+                if let Err(why) = of.call(guarded(call)).await {
+                    of.complain(format_args!("timer {id:?}: {why}"));
+                }
+            });
+        });
+        end.await.map(|never| match never {})
+    }
+}

@@ -1,0 +1,263 @@
+//! A process of the server, as its handler sees it: who it is, and what it can ask of the others.
+#![forbid(unsafe_code)]
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::task::spawn_local;
+
+use super::board::{Board, Count, Stats, no_place};
+use super::conn::{Conn, ConnId};
+use super::handler::Bytes;
+use super::mail::{Mail, Order};
+use super::timers::Timers;
+use crate::process::crew::Member;
+use crate::process::word::{Mouth, What};
+use crate::task::Sender;
+use crate::{Error, Result, TaskId, TimerId};
+
+pub(super) struct Inner {
+    pub(super) member: Member,
+    pub(super) workers: usize,
+    pub(super) places: usize,
+    pub(super) board: Board,
+    pub(super) mouth: Mouth,
+    pub(super) mail: Mail,
+    /// None where there are no task workers.
+    pub(super) sender: Option<Sender>,
+    pub(super) timers: Timers,
+    pub(super) leaving: watch::Receiver<bool>,
+    pub(super) conns: RefCell<BTreeMap<ConnId, Conn>>,
+    /// Connections of all kinds, and calls that were spawned: what is waited for at the end.
+    pub(super) under_way: Cell<usize>,
+    pub(super) none_under_way: Notify,
+    pub(super) requests: Cell<u64>,
+    /// After so many requests it asks to be renewed.
+    pub(super) enough: Option<u64>,
+}
+
+/// The process in which a handler runs; handles are cheap.
+#[derive(Clone)]
+pub struct Worker {
+    pub(super) inner: Rc<Inner>,
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker").field("id", &self.id()).field("pid", &self.pid()).finish()
+    }
+}
+
+/// As long as it lives, the process does not end in good order.
+pub(super) struct UnderWay(Worker);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let inner = &self.0.inner;
+        inner.under_way.set(inner.under_way.get() - 1);
+        if inner.under_way.get() == 0 {
+            inner.none_under_way.notify_waiters();
+        }
+    }
+}
+
+impl Worker {
+    /// Its place: workers are numbered from 0, task workers and user processes after them.
+    pub fn id(&self) -> usize {
+        self.inner.member.id
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        std::process::id()
+    }
+
+    /// Whether it is a task worker.
+    pub fn is_task_worker(&self) -> bool {
+        self.inner.member.role == crate::process::crew::Role::Task
+    }
+
+    /// The figures of the whole server.
+    pub fn stats(&self) -> Stats {
+        self.inner.board.stats()
+    }
+
+    /// Calls `f` once, after `delay`: 1 ms ..= a day. What it was in the middle of when this process ends is cut off.
+    ///
+    /// # Errors
+    /// [`Error::BadDelay`]; [`Error::Full`] with 16 384 timers.
+    pub fn after<F>(&self, delay: Duration, f: impl FnOnce() -> F + 'static) -> Result<TimerId>
+    where
+        F: Future<Output = Result<()>> + 'static,
+    {
+        self.inner.timers.after(delay, f)
+    }
+
+    /// Calls `f` every `interval`: 1 ms ..= a day. It keeps its phase; a call does not wait for the end of the one before.
+    ///
+    /// # Errors
+    /// As [`after`](Worker::after).
+    pub fn tick<F>(&self, interval: Duration, f: impl FnMut() -> F + 'static) -> Result<TimerId>
+    where
+        F: Future<Output = Result<()>> + 'static,
+    {
+        self.inner.timers.tick(interval, f)
+    }
+
+    /// Ends a timer of this process; whether it was there.
+    ///
+    /// # Errors
+    /// [`Error::TooManyParticipants`].
+    pub fn clear(&self, id: TimerId) -> Result<bool> {
+        self.inner.timers.clear(id)
+    }
+
+    fn sender(&self) -> Result<&Sender> {
+        self.inner.sender.as_ref().ok_or(Error::NoTaskWorkers)
+    }
+
+    /// Submits a task, waiting for room; what comes of it is told to `finish`.
+    ///
+    /// # Errors
+    /// [`Error::NoTaskWorkers`]; [`Error::TooLong`]; [`Error::System`].
+    pub async fn task(&self, data: impl AsRef<[u8]>) -> Result<TaskId> {
+        self.sender()?.submit(data.as_ref()).await
+    }
+
+    /// The same without waiting.
+    ///
+    /// # Errors
+    /// [`Error::Full`]; as [`task`](Worker::task).
+    pub fn try_task(&self, data: impl AsRef<[u8]>) -> Result<TaskId> {
+        self.sender()?.try_submit(data.as_ref())
+    }
+
+    /// Submits a task and waits for what comes of it, for at most `timeout` in all.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`]; [`Error::TaskLost`]; [`Error::TaskFailed`]; as [`task`](Worker::task).
+    pub async fn task_wait(&self, data: impl AsRef<[u8]>, timeout: Duration) -> Result<Vec<u8>> {
+        self.sender()?.task_wait(data.as_ref(), timeout).await
+    }
+
+    /// Submits all of `list` and waits for what comes of them, for at most `timeout` in all; one result for each, in the order of the list.
+    ///
+    /// # Errors
+    /// [`Error::NoTaskWorkers`]; each result as [`task_wait`](Worker::task_wait).
+    pub async fn task_all<D: AsRef<[u8]>>(&self, list: &[D], timeout: Duration) -> Result<Vec<Result<Vec<u8>>>> {
+        Ok(self.sender()?.task_all(list, timeout).await)
+    }
+
+    /// Sends a message to the process in place `to`, waiting for room in its inbox. Messages of one process to another arrive in order. Who takes over the place
+    /// takes over the inbox.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] for a place that there is not; [`Error::TooLong`]; [`Error::System`].
+    pub async fn send_message(&self, to: usize, data: impl AsRef<[u8]>) -> Result<()> {
+        self.order(to, &Order::Message(data.as_ref())).await
+    }
+
+    async fn order(&self, to: usize, order: &Order<'_>) -> Result<()> {
+        if to >= self.inner.places {
+            return Err(no_place(to, self.inner.places));
+        }
+        self.inner.mail.send(to, order).await
+    }
+
+    /// Sends bytes on a connection, whichever process holds it. When it returns, they are queued here, or on their way to the process that holds it: whether the
+    /// connection is still open is then not known.
+    ///
+    /// # Errors
+    /// As [`Conn::send`]; as [`send_message`](Worker::send_message).
+    pub async fn send(&self, id: ConnId, data: impl Into<Bytes>) -> Result<()> {
+        let data = data.into();
+        if id.worker() != self.id() {
+            return self.order(id.worker(), &Order::Send(id, &data)).await;
+        }
+        let Some(conn) = self.conn(id) else { return Err(Error::Closed) };
+        conn.send(data).await
+    }
+
+    /// Closes a connection, whichever process holds it.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] when it is this one's and gone already; as [`send_message`](Worker::send_message).
+    pub async fn close(&self, id: ConnId) -> Result<()> {
+        if id.worker() != self.id() {
+            return self.order(id.worker(), &Order::Close(id)).await;
+        }
+        self.conn(id).map(|conn| conn.close()).ok_or(Error::Closed)
+    }
+
+    /// The connection of this name, if this process holds it.
+    pub fn conn(&self, id: ConnId) -> Option<Conn> {
+        self.inner.conns.borrow().get(&id).cloned()
+    }
+
+    /// The names of at most `n` connections of this process, from the one after `cursor` on, or from the first.
+    pub fn connections(&self, cursor: Option<ConnId>, n: usize) -> Vec<ConnId> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let from = cursor.map_or(Unbounded, Excluded);
+        self.inner.conns.borrow().range((from, Unbounded)).take(n).map(|(id, _)| *id).collect()
+    }
+
+    /// Resolves when this process is asked to leave: a loop selects on it, so that nobody has to wait for it.
+    pub async fn exiting(&self) {
+        // An error would mean that the process's main future is gone, which is as good a reason.
+        let _ = self.leaving().wait_for(|leaving| *leaving).await;
+    }
+
+    /// Whether it was asked to leave.
+    pub fn is_exiting(&self) -> bool {
+        *self.inner.leaving.borrow()
+    }
+
+    /// Runs a future beside what else this process does. A leaving process waits for it, as long as its grace lasts.
+    pub fn spawn(&self, future: impl Future<Output = ()> + 'static) {
+        let under_way = self.under_way();
+        spawn_local(async move {
+            future.await;
+            drop(under_way);
+        });
+    }
+
+    pub(super) fn under_way(&self) -> UnderWay {
+        self.inner.under_way.set(self.inner.under_way.get() + 1);
+        UnderWay(self.clone())
+    }
+
+    pub(super) fn leaving(&self) -> watch::Receiver<bool> {
+        self.inner.leaving.clone()
+    }
+
+    /// A call of the handler, which the board shows while it is under way.
+    pub(super) async fn call<T>(&self, call: impl Future<Output = T>) -> T {
+        let _busy = self.inner.board.busy(self.inner.member.slot);
+        call.await
+    }
+
+    /// Tells the operator.
+    pub(super) fn complain(&self, what: fmt::Arguments<'_>) {
+        self.inner.mouth.say(&What::Trouble(what.to_string()));
+    }
+
+    pub(super) fn count_request(&self) {
+        self.count(Count::Request);
+    }
+
+    pub(super) fn count(&self, what: Count) {
+        let inner = &*self.inner;
+        let counts = matches!(what, Count::Request | Count::Task);
+        inner.board.count(inner.member.slot, what);
+        if counts {
+            inner.requests.set(inner.requests.get() + 1);
+            if inner.enough == Some(inner.requests.get()) {
+                inner.mouth.say(&What::Worn);
+            }
+        }
+    }
+}
