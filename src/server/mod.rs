@@ -21,6 +21,9 @@
 //! | `board` | the shared numbers |
 //! | `visits` | the shared tables: visits by path and by client |
 //! | `rates` | requests a minute, rotated by the shared timer |
+//! | `config` | all settings: from the builder, a TOML file, the environment; checked as a whole |
+//! | `listen` | addresses, sockets, socket activation, and which worker takes a connection |
+//! | `pidfile` `daemon` `log` `notify` | what a server does in a system: one only, detached, written down, told to the service manager |
 //! | `events` | the shared channel by which workers tell the manager what happens |
 //!
 //! # What the socket's place in the parent buys
@@ -60,12 +63,26 @@
 #![forbid(unsafe_code)]
 
 mod board;
+mod config;
 mod connection;
 pub mod counters;
+mod daemon;
 mod events;
+#[doc(hidden)]
+pub mod harness;
 mod http;
+mod listen;
+mod log;
 mod manager;
+#[cfg_attr(not(test), expect(dead_code, reason = "the server that is being built on it is its user"))]
+mod notify;
+mod pidfile;
 mod rates;
+#[cfg(test)]
+mod testing;
 mod visits;
 mod watched;
 mod worker;
+
+pub use config::Config;
+pub use log::Level;
