@@ -1,7 +1,7 @@
 //! The crate's one error type: each variant says what was refused, the value met, and the limit.
 
 use std::io;
-use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What the crate's fallible calls return.
@@ -111,9 +111,73 @@ pub enum Error {
     #[error("cannot listen on {address}: {source}")]
     Listen {
         /// The address.
-        address: SocketAddr,
+        address: String,
         /// What the kernel said.
         source: io::Error,
+    },
+    /// An address to listen on is none.
+    #[error("the address {address:?} is not like tcp://127.0.0.1:9501 or unix:///run/x.sock: {why}")]
+    BadAddress {
+        /// The address as it was given.
+        address: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// What the service manager passed is not what was asked for.
+    #[error("socket activation: {why}")]
+    Activation {
+        /// What is wrong.
+        why: String,
+    },
+    /// There is no setting of this name.
+    #[error("there is no setting {key}{near}")]
+    UnknownSetting {
+        /// The name given.
+        key: String,
+        /// A question that names the one which was meant, perhaps.
+        near: String,
+    },
+    /// A setting has a value that is not allowed, or not together with another one.
+    #[error("the setting {key} is {value}, allowed are {allowed}")]
+    BadSetting {
+        /// Its name.
+        key: String,
+        /// The value met.
+        value: String,
+        /// What is allowed.
+        allowed: String,
+    },
+    /// A text is no TOML.
+    #[error("the config is no TOML, line {line}: {why}")]
+    BadToml {
+        /// The line, from 1; 0 when it is not known.
+        line: usize,
+        /// What is wrong there.
+        why: String,
+    },
+    /// A file cannot be read, made or written.
+    #[error("the {what} file {path:?}: {source}")]
+    BadFile {
+        /// Which file.
+        what: &'static str,
+        /// Its path.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A pid file is locked by a process that lives.
+    #[error("the pid file {path:?} is that of a living server{pid}")]
+    AlreadyRunning {
+        /// Its path.
+        path: PathBuf,
+        /// Its process id in brackets, where it can be read.
+        pid: String,
+    },
+    /// A daemon ended, or took too long, before it was ready.
+    #[error("the daemon did not start: {why}")]
+    Daemon {
+        /// What it said, or how it ended.
+        why: String,
     },
     /// Every worker died before it could serve, again and again.
     #[error("gave up: no worker ever became ready, and one place failed {deaths} times in a row")]

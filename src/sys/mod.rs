@@ -11,8 +11,10 @@
 //! | `fork` | fork where it is safe, hooks that run around every fork, how many threads there are |
 //! | `child` | what a parent does with its children: learn of a death without reaping, signal, reap |
 //! | `parcel` | bytes in a sealed memfd, and a socket that keeps it for whoever looks |
+//! | `inherited` | descriptors and variables that the starter of this program meant for it |
 //! | `prefetch` | a cache line that will be wanted soon |
 //! | `ready` | a descriptor of ours in tokio's event loop |
+//! | `socket` | options of a socket that no crate sets |
 //! | `signal` | signals as something to read, never as code that runs in the middle of other code |
 //!
 //! Everything here is thin: a kernel call, its error, its retry on EINTR. What a call means to a protocol is decided above.
@@ -31,6 +33,8 @@ pub(crate) mod eventfd;
 pub(crate) mod fork;
 pub(crate) mod futex;
 pub(crate) mod identity;
+#[cfg(feature = "server")]
+pub(crate) mod inherited;
 pub(crate) mod memory;
 #[cfg(feature = "server")]
 pub(crate) mod parcel;
@@ -39,3 +43,5 @@ pub(crate) mod prefetch;
 pub(crate) mod ready;
 #[cfg(feature = "server")]
 pub(crate) mod signal;
+#[cfg(feature = "server")]
+pub(crate) mod socket;

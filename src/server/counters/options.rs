@@ -1,11 +1,13 @@
 //! Where and with how many workers the counters server runs, and what it tells.
 #![forbid(unsafe_code)]
 
+use super::config::Config;
+use super::listen::address::{Address, Host};
+use super::listen::open::{Opening, open};
 use super::manager::{Clockwork, manage};
 use crate::process::supervise::Policy;
 use crate::sys::fork::thread_count;
 use crate::{Error, Result};
-use socket2::{Domain, Protocol, Socket, Type};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::num::NonZero;
@@ -17,9 +19,6 @@ pub const MAX_WORKERS: usize = 256;
 
 /// The port that [`Options`] starts with.
 pub const DEFAULT_PORT: u16 = 9501;
-
-/// Connections that wait in the kernel until a worker takes them; the kernel cuts it at net.core.somaxconn.
-const BACKLOG: i32 = 4096;
 
 /// Where and with how many workers to serve.
 ///
@@ -103,9 +102,9 @@ impl Options {
         let grace = u64::try_from(self.grace.as_millis()).unwrap_or(u64::MAX);
         in_range("grace in milliseconds", grace, 1, 3_600_000)?;
         in_range("beat in milliseconds", u64::try_from(self.beat.as_millis()).unwrap_or(u64::MAX), 10, 3_600_000)?;
-        let asked = SocketAddr::new(self.address, self.port);
-        let listener = listen(asked).map_err(|source| Error::Listen { address: asked, source })?;
-        let address = listener.local_addr().map_err(|source| Error::Listen { address: asked, source })?;
+        let listener = open(&Address::Tcp(Host::Ip(self.address), self.port), &Opening::of(&Config::default())?)?;
+        let listener = TcpListener::from(listener.socket);
+        let address = listener.local_addr().map_err(Error::system("getsockname"))?;
         let (workers, beat, quiet) = (self.workers, self.beat, self.quiet);
         Ok(Counters { listener, address, workers, grace, beat, quiet, home: std::process::id() })
     }
@@ -113,17 +112,6 @@ impl Options {
 
 fn in_range(what: &'static str, value: u64, min: u64, max: u64) -> Result<()> {
     if (min..=max).contains(&value) { Ok(()) } else { Err(Error::OutOfRange { what, value, min, max }) }
-}
-
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // Lets a restart take the port while old connections are still in TIME_WAIT; a port that is listened on stays busy.
-    socket.set_reuse_address(true)?;
-    // Several processes accept from it: who comes second must find nothing rather than wait.
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
 }
 
 /// A counters server that has its port and does not run yet.

@@ -1,0 +1,82 @@
+//! A worker's side of a listening socket that all workers share: waits for a connection that is its own to take.
+#![forbid(unsafe_code)]
+
+use super::share::{Loads, Millis, Share, Verdict};
+use crate::sys::ready::watch;
+use crate::{Error, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::OwnedFd;
+use rustix::net::{SocketFlags, accept_with};
+use std::io;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+use tokio::io::unix::AsyncFd;
+
+/// Connections taken without letting anybody else have a turn.
+const BATCH: u32 = 16;
+
+/// A listening socket in a worker's event loop.
+pub(crate) struct Acceptor {
+    socket: AsyncFd<OwnedFd>,
+    /// `None`: what comes to this socket is ours, for each worker has its own.
+    share: Option<Share>,
+    began: Instant,
+    in_a_row: u32,
+}
+
+impl Acceptor {
+    /// Watches `socket`, which must be non-blocking. `shared`: other workers accept from it too. Inside a runtime.
+    pub(crate) fn new(socket: impl AsFd, shared: bool) -> Result<Self> {
+        let socket = socket.as_fd().try_clone_to_owned().map_err(Error::system("duplicating a socket"))?;
+        let share = shared.then(Share::default);
+        Ok(Self { socket: watch(socket)?, share, began: Instant::now(), in_a_row: 0 })
+    }
+
+    /// The next connection that is ours: non-blocking, closed by `exec`. `loads` is asked each time before one is taken, and must count by then all that
+    /// this worker has taken. Nothing is lost when the future is dropped.
+    ///
+    /// # Errors
+    /// What `accept` says; it may be called again.
+    pub(crate) async fn accept(&mut self, loads: impl Fn() -> Loads) -> io::Result<OwnedFd> {
+        if self.in_a_row >= BATCH {
+            self.in_a_row = 0;
+            tokio::task::yield_now().await;
+        }
+        loop {
+            let mut ready = self.socket.readable().await?;
+            let now = Millis::try_from(self.began.elapsed().as_millis()).unwrap_or(Millis::MAX);
+            let verdict = self.share.as_mut().map_or(Verdict::Take, |share| share.judge(loads(), now));
+            let gone = match verdict {
+                Verdict::Take => match take(self.socket.get_ref()) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => true,
+                    taken => {
+                        self.in_a_row += 1;
+                        return taken;
+                    }
+                },
+                Verdict::Wait(long) => {
+                    tokio::time::sleep(Duration::from_millis(long)).await;
+                    !waits(self.socket.get_ref())
+                }
+            };
+            if gone {
+                // A connection that has come since this look is a new readiness, which this does not clear.
+                ready.clear_ready();
+                self.in_a_row = 0;
+                if let Some(share) = &mut self.share {
+                    share.settled();
+                }
+            }
+        }
+    }
+}
+
+fn take(socket: &OwnedFd) -> io::Result<OwnedFd> {
+    Ok(accept_with(socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?)
+}
+
+/// Whether a connection waits.
+fn waits(socket: &OwnedFd) -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&now)).is_ok_and(|ready| ready > 0)
+}
