@@ -1,6 +1,7 @@
 //! Reloads, and what comes in between.
 
 use super::*;
+use crate::process::supervise::place::Life;
 
 /// Places that have served for a while, so that nothing is too soon after a fork.
 fn serving(places: usize) -> World {
@@ -141,12 +142,12 @@ fn a_successor_that_hangs_is_killed_and_after_some_the_old_one_is_kept() {
     let old = world.pid(0);
     world.send(Event::Reload(Which::All));
     for round in 1..=5 {
-        let pid = world.successor(0).unwrap().pid;
+        let Life { pid, seat, .. } = world.successor(0).unwrap();
         world.take();
         world.pass(59_999);
         assert_eq!(world.take(), []);
         world.pass(1);
-        let kill = Command::Kill { seat: seat(0, 1 + round), pid, why: Why::NotReady };
+        let kill = Command::Kill { seat, pid, why: Why::NotReady };
         let log = world.take();
         assert_eq!(log[0], kill);
         assert_eq!(log.contains(&Command::TellKept { id: 0, deaths: 5 }), round == 5);
