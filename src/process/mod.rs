@@ -15,6 +15,8 @@
 //!   at shutdown are unit tests. Whoever carries its commands out decides nothing.
 //! * [`word`] is how a worker tells its manager something: fixed records in one pipe, each written in one piece.
 //! * [`lifeline`] is how a worker learns that its manager is gone.
+//! * [`spawn`] is one process beside this one, with its life ([`boot`]), a line to it ([`link`]), a report of how it went ([`report`]) and an end ([`exit`]).
+//! * [`privileges`], [`affinity`] and [`title`] are what a process makes of itself after the fork: who it is, where it runs, what it is called.
 //!
 //! # A worker's place
 //!
@@ -44,6 +46,20 @@
 
 #![forbid(unsafe_code)]
 
+mod affinity;
+mod boot;
+mod exit;
 pub(crate) mod lifeline;
+mod link;
+mod privileges;
+mod report;
+mod spawn;
 pub(crate) mod supervise;
+mod title;
 pub(crate) mod word;
+
+pub use affinity::Cpus;
+pub use exit::{Exit, Status};
+pub use link::Link;
+pub use privileges::Privileges;
+pub use spawn::{Process, ProcessBuilder};

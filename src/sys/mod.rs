@@ -10,6 +10,10 @@
 //! | `identity` | who this thread is, and whether another thread is still alive |
 //! | `fork` | fork where it is safe, hooks that run around every fork, how many threads there are |
 //! | `child` | what a parent does with its children: learn of a death without reaping, signal, reap |
+//! | `pidfd` | the same for one child among others |
+//! | `credentials` | users, groups, becoming somebody else |
+//! | `processors` | on which processors a thread may run |
+//! | `title` | the name in the process list |
 //! | `prefetch` | a cache line that will be wanted soon |
 //! | `ready` | a descriptor of ours in tokio's event loop |
 //! | `signal` | signals as something to read, never as code that runs in the middle of other code |
@@ -26,13 +30,21 @@ pub(crate) mod alarm;
 #[cfg(feature = "server")]
 pub(crate) mod child;
 pub(crate) mod clock;
+#[cfg(feature = "server")]
+pub(crate) mod credentials;
 pub(crate) mod eventfd;
 pub(crate) mod fork;
 pub(crate) mod futex;
 pub(crate) mod identity;
 pub(crate) mod memory;
+#[cfg(feature = "server")]
+pub(crate) mod pidfd;
 pub(crate) mod prefetch;
+#[cfg(feature = "server")]
+pub(crate) mod processors;
 #[cfg(feature = "tokio")]
 pub(crate) mod ready;
 #[cfg(feature = "server")]
 pub(crate) mod signal;
+#[cfg(feature = "server")]
+pub(crate) mod title;
