@@ -1,5 +1,9 @@
 //! Floor 5: processes that work for a parent, and what keeps them running.
 //!
+//! [`Process`] is one of them: a closure in a fork, with a line both ways. [`Cpus`] and [`Privileges`] say where it runs and who it is.
+//!
+//! # Supervision
+//!
 //! ```text
 //!   manager (parent, one thread for ever)                worker (child)
 //!   ─────────────────────────────────────                ──────────────
@@ -11,12 +15,12 @@
 //!              lifeline: open while the manager lives ▶  leaves when it ends
 //! ```
 //!
-//! * [`supervise`] is a pure state machine: it makes no system call and reads no clock, so respawn storms and races
+//! * `supervise` is a pure state machine: it makes no system call and reads no clock, so respawn storms and races
 //!   at shutdown are unit tests. Whoever carries its commands out decides nothing.
-//! * [`word`] is how a worker tells its manager something: fixed records in one pipe, each written in one piece.
-//! * [`lifeline`] is how a worker learns that its manager is gone.
-//! * [`spawn`] is one process beside this one, with its life ([`boot`]), a line to it ([`link`]), a report of how it went ([`report`]) and an end ([`exit`]).
-//! * [`privileges`], [`affinity`] and [`title`] are what a process makes of itself after the fork: who it is, where it runs, what it is called.
+//! * `word` is how a worker tells its manager something: fixed records in one pipe, each written in one piece.
+//! * `lifeline` is how a worker learns that its manager is gone.
+//! * `spawn` is one process beside this one, with its life (`boot`), a line to it (`link`), a report of how it went (`report`) and an end (`exit`).
+//! * `privileges`, `affinity` and `title` are what a process makes of itself after the fork: who it is, where it runs, what it is called.
 //!
 //! # A worker's place
 //!

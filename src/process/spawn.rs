@@ -26,7 +26,7 @@ use super::report::{Ear, Report, report};
 use super::title::Title;
 use crate::robust::{Patience, at_once};
 use crate::sync::clock;
-use crate::sys::fork::fork_and_run;
+use crate::sys::fork::{for_own_children, fork_and_run, one_thread};
 use crate::sys::pidfd::{PidFd, wait_for_any};
 use crate::sys::signal::keep_the_dead;
 use crate::{Error, Result};
@@ -112,7 +112,7 @@ impl ProcessBuilder {
     ///
     /// # Errors
     /// Before there is a child: [`Error::Threads`] when this process has more than one; [`Error::NameTooLong`] for a name of more than 15 bytes, the kernel's
-    /// limit; [`Error::UnknownUser`], [`Error::UnknownGroup`], [`Error::Path`]; [`Error::OutOfRange`], [`Error::AfterFork`] and [`Error::System`] as
+    /// limit; [`Error::UnknownUser`], [`Error::UnknownGroup`], [`Error::Path`]; [`Error::OutOfRange`] and [`Error::System`] as
     /// [`ChannelBuilder::build`](crate::ChannelBuilder::build). Afterwards, when there is none any more: [`Error::Boot`] says what went wrong in it.
     pub fn spawn<S: Status>(self, child: impl FnOnce(&Link) -> S) -> Result<Process> {
         let boot = Boot {
@@ -120,7 +120,10 @@ impl ProcessBuilder {
             privileges: self.privileges.resolve()?,
             cpus: self.cpus,
         };
-        let wires = Wires::new(&self.name, self.buffer, self.max_message.unwrap_or(self.buffer / 4))?;
+        one_thread(CALL)?;
+        // Also in a worker of a server, which makes it for its own child.
+        let max_message = self.max_message.unwrap_or(self.buffer / 4);
+        let wires = for_own_children(|| Wires::new(&self.name, self.buffer, max_message))?;
         let (ear, mouth) = report()?;
         keep_the_dead()?;
         // What stands in the buffer now would be written by both.

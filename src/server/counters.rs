@@ -18,7 +18,7 @@
 
 use super::manager::{Clockwork, manage};
 use crate::process::supervise::Policy;
-use crate::sys::fork::thread_count;
+use crate::sys::fork::one_thread;
 use crate::{Error, Result};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::fmt;
@@ -185,10 +185,7 @@ impl Counters {
         if pid != self.home {
             return Err(Error::WrongProcess { call, expected: "process that bound the port", pid });
         }
-        let threads = thread_count()?;
-        if threads > 1 {
-            return Err(Error::Threads { call, threads });
-        }
+        one_thread(call)?;
         let policy = Policy { grace: self.grace, ..Policy::default() };
         manage(self.listener, self.workers, policy, Clockwork { beat: self.beat, quiet: self.quiet }, &mut tell)
     }

@@ -23,6 +23,12 @@ pub(crate) fn run(tests: &[Test]) -> ExitCode {
     };
     let mut failed = 0;
     for (name, test) in tests.iter().filter(|(name, _)| wanted(name)) {
+        // One that hangs ends all of it; its children die with it.
+        #[allow(unsafe_code)]
+        // SAFETY: sets a timer of this process, nothing else.
+        unsafe {
+            libc::alarm(120)
+        };
         let passed = std::panic::catch_unwind(test).is_ok();
         println(&format!("test {name} ... {}", if passed { "ok" } else { "FAILED" }));
         failed += u8::from(!passed);
