@@ -18,7 +18,7 @@ const REFUSED: u8 = 2;
 
 /// Serves a page of counters on 127.0.0.1 from several processes that count in shared memory.
 ///
-/// SIGTERM or Ctrl-C stops in good order (a second one at once), SIGQUIT at once.
+/// SIGTERM or Ctrl-C stops in good order (a second one at once), SIGQUIT at once; SIGUSR1 or SIGHUP renews the workers without a request lost.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -84,7 +84,9 @@ fn tell(notice: Notice) {
         Notice::Started { manager, .. } => {
             out(&format!("commons: {notice}\ncommons: Ctrl-C or `kill {manager}` stops it\n"));
         }
-        Notice::Event { .. } | Notice::Totals { .. } if can_take_a_line(&std::io::stdout()) => {
+        Notice::Event { .. } | Notice::Totals { .. } | Notice::Reloaded { .. }
+            if can_take_a_line(&std::io::stdout()) =>
+        {
             out(&format!("commons: {notice}\n"));
         }
         Notice::Trouble(text) if can_take_a_line(&std::io::stderr()) => err(text),

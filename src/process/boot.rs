@@ -10,7 +10,8 @@ use super::title::Title;
 use crate::Result;
 use crate::sys::child::die_with;
 use crate::sys::pidfd::PidFd;
-use rustix::process::Pid;
+use crate::sys::signal::SignalSet;
+use rustix::process::{Pid, Signal};
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -37,7 +38,9 @@ impl Boot {
         }
         self.title.show()?;
         self.privileges.assume()?;
-        die_with(parent)
+        // None blocked, as after an exec: a parent that reads its signals from a descriptor has blocked those that are to end this one.
+        SignalSet::of(&[]).make_mask()?;
+        die_with(parent, Signal::KILL)
     }
 }
 

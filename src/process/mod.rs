@@ -52,6 +52,7 @@
 
 mod affinity;
 mod boot;
+pub(crate) mod crew;
 mod exit;
 pub(crate) mod lifeline;
 mod link;

@@ -107,7 +107,7 @@ impl ProcessBuilder {
 
     /// Forks a process that runs `child`, and returns when that has begun.
     ///
-    /// The child has this process's memory, descriptors and signal mask as they are, and leaves without running what this process would at its end. When
+    /// The child has this process's memory and descriptors as they are, no signal is blocked in it, and it leaves without running what this process would at its end. When
     /// `child` returns an error or panics, the parent is [told](Process::error).
     ///
     /// # Errors

@@ -8,10 +8,17 @@
 //! * No worker was ever ready, and one place has failed [`Policy::failures`] times in a row: give up.
 //! * A stop asks each worker once and gives each its own deadline. A second stop, or a kill, ends all at once.
 //! * A fork that failed is tried again later; nothing waits for it.
+//! * A reload says what is wanted, not what is to be done: in each of its places a life that began after it. Whoever is
+//!   older is renewed, the oldest first: a successor is forked, and asks the old one to leave by being ready (see [`reload`]).
+//!   One successor boots at a time, whatever number of reloads comes.
 #![forbid(unsafe_code)]
 
 use crate::sys::child::End;
+use place::{Life, Next, Place, Role, Stage};
+use reload::Progress;
 
+mod place;
+mod reload;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +27,9 @@ pub(crate) type Millis = u64;
 
 /// A process id; the machine only compares it.
 pub(crate) type Pid = i32;
+
+/// Lines of the scoreboard that each place has: no two lives of it that overlap share one.
+pub(crate) const SLOTS: usize = 3;
 
 /// The numbers behind the decisions; all times in milliseconds.
 #[derive(Clone, Copy, Debug)]
@@ -32,18 +42,62 @@ pub(crate) struct Policy {
     pub(crate) first_wait: Millis,
     /// … up to this.
     pub(crate) longest_wait: Millis,
-    /// So many deaths in a row in one place, with no worker ever ready, are the end.
+    /// So many deaths in a row in one place, with no worker ever ready, are the end. And so many successors in a row that
+    /// were never ready are the end of the reload of that place.
     pub(crate) failures: u32,
     /// How long a worker that was asked to leave may take.
     pub(crate) grace: Millis,
+    /// How long a successor may take to be ready. Where nobody waits for it to take over, a worker may boot for as long as it likes.
+    pub(crate) boot: Millis,
     /// Two stops closer together than this are one: `timeout` and service managers signal a process and then its group.
     pub(crate) echo: Millis,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { healthy: 1000, spacing: 50, first_wait: 50, longest_wait: 2000, failures: 5, grace: 5000, echo: 100 }
+        Self {
+            healthy: 1000,
+            spacing: 50,
+            first_wait: 50,
+            longest_wait: 2000,
+            failures: 5,
+            grace: 5000,
+            boot: 60_000,
+            echo: 100,
+        }
     }
+}
+
+/// Places with the same duty. They are numbered through: those of the second group follow those of the first.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Group {
+    /// How many; may be none.
+    pub(crate) places: usize,
+    /// Whether it is all in vain when nobody of this kind is ever ready. A user process that ends again and again does not end the server.
+    pub(crate) vital: bool,
+    /// Its numbers.
+    pub(crate) policy: Policy,
+}
+
+/// Whom a reload means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    All,
+    /// The group of this number.
+    Group(usize),
+    /// The place of this number, counted through all groups.
+    Place(usize),
+}
+
+/// One life in one place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seat {
+    /// The place, counted through all groups.
+    pub(crate) id: usize,
+    /// Which process in that place: 1 for the first, and one more for each that followed.
+    pub(crate) generation: u32,
+    /// The line of the scoreboard that is its own while it lives: one of the [`SLOTS`] of its place, counted through all places.
+    pub(crate) slot: usize,
 }
 
 /// What happened.
@@ -57,6 +111,8 @@ pub(crate) enum Event {
     Ready { id: usize, generation: u32 },
     /// A child is dead, and not reaped yet.
     Died { pid: Pid, end: End },
+    /// These are to be renewed.
+    Reload(Which),
     /// Stop in good order.
     Stop,
     /// Stop now.
@@ -68,26 +124,45 @@ pub(crate) enum Event {
 /// What is to be done about it, in the order given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
-    /// Fork a worker for place `id`; answered by `Forked` or `ForkFailed`.
-    Fork { id: usize, generation: u32 },
+    /// Fork a worker; answered by `Forked` or `ForkFailed`. `successor`: the one it is to follow still works.
+    Fork { seat: Seat, successor: bool },
     /// Repair what a dead child held. Comes before its `Reap`.
     Recover { pid: Pid },
     /// Take a dead child out of the process table.
     Reap { pid: Pid },
-    /// Place `id` is empty now; `crashed` when nobody had asked for that.
-    Vacate { id: usize, crashed: bool },
+    /// This life is over; `crashed` when nobody had asked for that.
+    Vacate { seat: Seat, pid: Pid, crashed: bool },
     /// Ask a worker to leave.
-    Ask { id: usize, pid: Pid },
-    /// Kill a worker; `overdue` when it was asked before and did not leave.
-    Kill { id: usize, pid: Pid, overdue: bool },
+    Ask { seat: Seat, pid: Pid },
+    /// Kill a worker.
+    Kill { seat: Seat, pid: Pid, why: Why },
+    /// Tell that this worker is ready, and so is the one of its place now.
+    TellReady { seat: Seat, pid: Pid },
     /// Tell the operator that a worker died, and in how long its successor starts (`None`: there will be none).
-    TellDeath { id: usize, pid: Pid, end: End, again: Option<Millis> },
+    TellDeath { seat: Seat, pid: Pid, end: End, again: Option<Millis> },
     /// Tell the operator that a fork failed, and in how long it is tried again.
     TellForkFailed { id: usize, again: Millis },
+    /// Tell that places are going to be renewed.
+    TellReload,
+    /// Tell the operator that so many successors in this place were never ready, and that it keeps the life it has.
+    TellKept { id: usize, deaths: u32 },
+    /// Tell that the reload is over; once for each `TellReload`. So many places have a new life, so many keep an old one.
+    TellReloaded { renewed: usize, kept: usize },
     /// No new connections from here on; the listening socket may close.
     CloseListener,
     /// It is over, and no child is left.
     Finish(Outcome),
+}
+
+/// Why a worker is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// All are to end now.
+    Ending,
+    /// It was asked to leave, and did not in time.
+    Overdue,
+    /// It was to take over, and was not ready in time.
+    NotReady,
 }
 
 /// How it ended.
@@ -103,38 +178,6 @@ pub(crate) enum Outcome {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// Nobody there; fork at this time.
-    Due(Millis),
-    /// A fork is commanded; the answer comes before any other event of this place.
-    Forking,
-    Running {
-        pid: Pid,
-        since: Millis,
-        ready: bool,
-    },
-    Leaving {
-        pid: Pid,
-        deadline: Millis,
-    },
-    Killed {
-        pid: Pid,
-    },
-    Gone,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    state: State,
-    /// Forks commanded so far.
-    generation: u32,
-    /// Deaths in a row without having been ready.
-    early: u32,
-    /// Failed forks in a row.
-    refused: u32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Running,
     Stopping { since: Millis, outcome: Outcome },
@@ -144,17 +187,26 @@ enum Phase {
 /// The machine.
 #[derive(Debug)]
 pub(crate) struct Supervisor {
-    policy: Policy,
     places: Vec<Place>,
     phase: Phase,
     ever_ready: bool,
+    echo: Millis,
+    /// Reloads so far. A life is as old as the number of them when it was forked.
+    epoch: u64,
+    /// The reload that is under way.
+    reload: Option<Progress>,
 }
 
 impl Supervisor {
-    /// A machine for `workers` places, all due at once: the first `Tick` commands their forks.
-    pub(crate) fn new(workers: usize, policy: Policy) -> Self {
-        let place = Place { state: State::Due(0), generation: 0, early: 0, refused: 0 };
-        Self { policy, places: vec![place; workers], phase: Phase::Running, ever_ready: false }
+    /// A machine for these groups, with all places due at once: the first `Tick` commands their forks.
+    pub(crate) fn new(groups: &[Group]) -> Self {
+        let mut places = Vec::new();
+        for (group, of) in groups.iter().enumerate() {
+            let first = places.len();
+            places.extend((first..first + of.places).map(|id| Place::new(id, group, of)));
+        }
+        let echo = groups.iter().map(|group| group.policy.echo).max().unwrap_or(0);
+        Self { places, phase: Phase::Running, ever_ready: false, echo, epoch: 0, reload: None }
     }
 
     /// Takes in one event at time `now`; returns what is to be done.
@@ -164,8 +216,9 @@ impl Supervisor {
         match event {
             Event::Forked { id, pid } => self.forked(now, id, pid, &mut out),
             Event::ForkFailed { id } => self.fork_failed(now, id, &mut out),
-            Event::Ready { id, generation } => self.ready(id, generation),
+            Event::Ready { id, generation } => self.ready(now, id, generation, &mut out),
             Event::Died { pid, end } => self.died(now, pid, end, &mut out),
+            Event::Reload(which) => self.reload(which, &mut out),
             Event::Stop => self.stop(now, &mut out),
             Event::Kill => self.end(now, Outcome::Stopped, &mut out),
             Event::Tick => {}
@@ -177,96 +230,140 @@ impl Supervisor {
 
     /// When the next `Tick` is needed; `None` when only an event can bring something new.
     pub(crate) fn next_deadline(&self) -> Option<Millis> {
-        self.places
-            .iter()
-            .filter_map(|place| match place.state {
-                State::Due(at) => Some(at),
-                State::Leaving { deadline, .. } => Some(deadline),
-                _ => None,
-            })
-            .min()
+        let renewal = self.next_renewal();
+        self.places.iter().filter_map(Place::next_deadline).chain(renewal).min()
     }
 
     fn forked(&mut self, now: Millis, id: usize, pid: Pid, out: &mut Vec<Command>) {
         let running = self.phase == Phase::Running;
-        let Some(place) = self.places.get_mut(id).filter(|place| place.state == State::Forking) else { return };
+        let Some(place) = self.places.get_mut(id) else { return };
+        let Next::Forking { seat, epoch } = place.next else { return };
+        place.next = Next::Nothing;
         place.refused = 0;
-        place.state = State::Running { pid, since: now, ready: false };
+        let mut life = Life { pid, seat, since: now, epoch, ready: false, stage: Stage::Running { deadline: None } };
         if !running {
             // The stop came between the command and its answer.
-            place.state = State::Killed { pid };
-            out.push(Command::Kill { id, pid, overdue: false });
+            life.stage = Stage::Killed;
+            out.push(Command::Kill { seat, pid, why: Why::Ending });
+        }
+        if place.current.is_none() {
+            place.current = Some(life);
+        } else {
+            if running {
+                life.stage = Stage::Running { deadline: Some(now.saturating_add(place.policy.boot)) };
+            }
+            place.successor = Some(life);
         }
     }
 
     fn fork_failed(&mut self, now: Millis, id: usize, out: &mut Vec<Command>) {
-        let (policy, running) = (self.policy, self.phase == Phase::Running);
-        let Some(place) = self.places.get_mut(id).filter(|place| place.state == State::Forking) else { return };
+        let running = self.phase == Phase::Running;
+        let Some(place) = self.places.get_mut(id) else { return };
+        let Next::Forking { .. } = place.next else { return };
+        place.next = Next::Nothing;
         if !running {
-            place.state = State::Gone;
             return;
         }
         place.refused = place.refused.saturating_add(1);
-        let again = policy.wait(place.refused);
-        place.state = State::Due(now.saturating_add(again));
+        let again = place.policy.wait(place.refused);
+        place.again_in(now, again);
         out.push(Command::TellForkFailed { id, again });
     }
 
-    fn ready(&mut self, id: usize, said_by: u32) {
+    fn ready(&mut self, now: Millis, id: usize, said_by: u32, out: &mut Vec<Command>) {
         let Some(place) = self.places.get_mut(id) else { return };
-        // A word of a generation that is gone says nothing about the one that is here.
-        if let State::Running { ready, .. } = &mut place.state
-            && place.generation == said_by
-        {
-            *ready = true;
+        // A word of a generation that is gone says nothing about those that are here; nor does one of who is leaving.
+        let said = |life: &&mut Life| life.seat.generation == said_by && !life.ready && life.is_running();
+        if let Some(successor) = place.successor.as_mut().filter(said) {
+            successor.become_ready();
+            let (seat, pid) = (successor.seat, successor.pid);
             place.early = 0;
-            self.ever_ready = true;
+            place.spoilt = 0;
+            self.ever_ready |= place.vital;
+            out.push(Command::TellReady { seat, pid });
+            let was = std::mem::replace(&mut place.current, place.successor.take());
+            if let Some(mut old) = was {
+                if old.is_running() {
+                    old.stage = Stage::Leaving { deadline: now.saturating_add(place.policy.grace) };
+                    out.push(Command::Ask { seat: old.seat, pid: old.pid });
+                }
+                place.leaving = Some(old);
+                self.renewed(id, old.epoch);
+            }
+        } else if let Some(current) = place.current.as_mut().filter(said) {
+            current.become_ready();
+            place.early = 0;
+            self.ever_ready |= place.vital;
+            out.push(Command::TellReady { seat: current.seat, pid: current.pid });
         }
     }
 
     fn died(&mut self, now: Millis, dead: Pid, end: End, out: &mut Vec<Command>) {
         // Also for a child that is none of ours: left unreaped it would be reported for ever.
         out.extend([Command::Recover { pid: dead }, Command::Reap { pid: dead }]);
-        let Some((id, place)) = self.places.iter_mut().enumerate().find(|(_, place)| place.pid() == Some(dead)) else {
+        // Out of its seat first: from here on its pid may be another's.
+        let Some((id, was, role)) = self
+            .places
+            .iter_mut()
+            .zip(0..)
+            .find_map(|(place, id)| place.take(dead).map(|(life, role)| (id, life, role)))
+        else {
             return;
         };
-        let was = std::mem::replace(&mut place.state, State::Gone);
-        let crashed = end != End::Exit(0) && !matches!(was, State::Killed { .. });
-        out.push(Command::Vacate { id, crashed });
-        let again = match (self.phase, was) {
-            (Phase::Running, State::Running { since, ready, .. }) => {
-                let at = place.replace_at(now, since, ready, self.policy);
-                place.state = State::Due(at);
-                Some(at - now)
-            }
+        let crashed = end != End::Exit(0) && was.stage != Stage::Killed;
+        out.push(Command::Vacate { seat: was.seat, pid: dead, crashed });
+        let again = match self.phase {
+            Phase::Running => self.follow(now, id, &was, role),
             _ => None,
         };
-        let deaths = place.early;
-        let hopeless = again.is_some() && !self.ever_ready && deaths >= self.policy.failures;
+        let Place { vital, early: deaths, spoilt, policy, .. } = self.places[id];
+        let fruitless = vital && !self.ever_ready && deaths >= policy.failures;
+        let hopeless = fruitless && role == Role::Current && again.is_some();
         if crashed || again.is_some() {
-            out.push(Command::TellDeath { id, pid: dead, end, again: again.filter(|_| !hopeless) });
+            let again = again.filter(|_| !hopeless);
+            out.push(Command::TellDeath { seat: was.seat, pid: dead, end, again });
+        }
+        if self.phase == Phase::Running && role == Role::Successor && again.is_none() {
+            self.keep(id, spoilt, out);
         }
         if hopeless {
             self.end(now, Outcome::NeverReady { deaths }, out);
         }
     }
 
+    /// Who comes after one that died while all goes on, and in how long.
+    fn follow(&mut self, now: Millis, id: usize, was: &Life, role: Role) -> Option<Millis> {
+        let place = &mut self.places[id];
+        match role {
+            Role::Leaving => None,
+            Role::Successor => place.spoil(now),
+            Role::Current => {
+                let at = place.replace_at(now, was);
+                let heir = place.successor.take();
+                if heir.is_some() {
+                    // It is on its way already; there is nobody left for it to ask.
+                    place.current = heir;
+                } else if place.next == Next::Nothing {
+                    place.next = Next::Due(at);
+                }
+                let booting = place.next != Next::Due(at);
+                self.renewed(id, was.epoch);
+                Some(if booting { 0 } else { at - now })
+            }
+        }
+    }
+
     fn stop(&mut self, now: Millis, out: &mut Vec<Command>) {
         match self.phase {
-            Phase::Stopping { since, .. } if now < since.saturating_add(self.policy.echo) => {}
+            Phase::Stopping { since, .. } if now < since.saturating_add(self.echo) => {}
             Phase::Stopping { outcome, .. } => self.end(now, outcome, out),
             Phase::Running => {
-                self.phase = Phase::Stopping { since: now, outcome: Outcome::Stopped };
-                out.push(Command::CloseListener);
-                let deadline = now.saturating_add(self.policy.grace);
-                for (id, place) in self.places.iter_mut().enumerate() {
-                    match place.state {
-                        State::Due(_) => place.state = State::Gone,
-                        State::Running { pid, .. } => {
-                            place.state = State::Leaving { pid, deadline };
-                            out.push(Command::Ask { id, pid });
-                        }
-                        _ => {}
+                self.close(now, Outcome::Stopped, out);
+                for place in &mut self.places {
+                    let deadline = now.saturating_add(place.policy.grace);
+                    for life in place.lives_mut().filter(|life| life.is_running()) {
+                        life.stage = Stage::Leaving { deadline };
+                        out.push(Command::Ask { seat: life.seat, pid: life.pid });
                     }
                 }
             }
@@ -276,75 +373,68 @@ impl Supervisor {
 
     /// Kills all that run.
     fn end(&mut self, now: Millis, outcome: Outcome, out: &mut Vec<Command>) {
-        if self.phase == Phase::Finished {
-            return;
+        match self.phase {
+            Phase::Finished => return,
+            Phase::Running => self.close(now, outcome, out),
+            Phase::Stopping { .. } => {}
         }
-        if self.phase == Phase::Running {
-            self.phase = Phase::Stopping { since: now, outcome };
-            out.push(Command::CloseListener);
+        for life in self.places.iter_mut().flat_map(Place::lives_mut).filter(|life| life.stage != Stage::Killed) {
+            life.stage = Stage::Killed;
+            out.push(Command::Kill { seat: life.seat, pid: life.pid, why: Why::Ending });
         }
-        for (id, place) in self.places.iter_mut().enumerate() {
-            match place.state {
-                State::Due(_) => place.state = State::Gone,
-                State::Running { pid, .. } | State::Leaving { pid, .. } => {
-                    place.state = State::Killed { pid };
-                    out.push(Command::Kill { id, pid, overdue: false });
-                }
-                _ => {}
+    }
+
+    /// From here on nobody is forked any more.
+    fn close(&mut self, now: Millis, outcome: Outcome, out: &mut Vec<Command>) {
+        self.break_off(out);
+        self.phase = Phase::Stopping { since: now, outcome };
+        out.push(Command::CloseListener);
+        for place in &mut self.places {
+            if let Next::Due(_) = place.next {
+                place.next = Next::Nothing;
             }
         }
     }
 
     fn tick(&mut self, now: Millis, out: &mut Vec<Command>) {
-        for (id, place) in self.places.iter_mut().enumerate() {
-            match place.state {
-                State::Due(at) if at <= now => {
-                    place.state = State::Forking;
-                    place.generation = place.generation.wrapping_add(1);
-                    out.push(Command::Fork { id, generation: place.generation });
-                }
-                State::Leaving { pid, deadline } if deadline <= now => {
-                    place.state = State::Killed { pid };
-                    out.push(Command::Kill { id, pid, overdue: true });
-                }
-                _ => {}
+        for id in 0..self.places.len() {
+            let place = &mut self.places[id];
+            if let Next::Due(at) = place.next
+                && at <= now
+            {
+                out.push(place.fork(now, self.epoch));
+            }
+            if place.lives_mut().any(|life| life.is_overdue(now)) {
+                self.overdue(now, id, out);
+            }
+        }
+        self.renew(now, out);
+    }
+
+    fn overdue(&mut self, now: Millis, id: usize, out: &mut Vec<Command>) {
+        let place = &mut self.places[id];
+        for life in place.lives_mut().filter(|life| life.is_overdue(now)) {
+            let why = if life.is_running() { Why::NotReady } else { Why::Overdue };
+            life.stage = Stage::Killed;
+            out.push(Command::Kill { seat: life.seat, pid: life.pid, why });
+        }
+        // It will not take over any more, and nobody waits for its death.
+        if place.successor.as_ref().is_some_and(|life| life.stage == Stage::Killed) && self.phase == Phase::Running {
+            place.leaving = place.successor.take();
+            let again = place.spoil(now);
+            let deaths = place.spoilt;
+            if again.is_none() {
+                self.keep(id, deaths, out);
             }
         }
     }
 
     fn finish(&mut self, out: &mut Vec<Command>) {
         if let Phase::Stopping { outcome, .. } = self.phase
-            && self.places.iter().all(|place| place.state == State::Gone)
+            && self.places.iter_mut().all(Place::is_empty)
         {
             self.phase = Phase::Finished;
             out.push(Command::Finish(outcome));
         }
-    }
-}
-
-impl Place {
-    fn pid(&self) -> Option<Pid> {
-        match self.state {
-            State::Running { pid, .. } | State::Leaving { pid, .. } | State::Killed { pid } => Some(pid),
-            State::Due(_) | State::Forking | State::Gone => None,
-        }
-    }
-
-    /// When to fork again after the death of one that lived from `since` to `now`.
-    fn replace_at(&mut self, now: Millis, since: Millis, ready: bool, policy: Policy) -> Millis {
-        self.early = if ready { 0 } else { self.early.saturating_add(1) };
-        if ready || now.saturating_sub(since) >= policy.healthy {
-            now.max(since.saturating_add(policy.spacing))
-        } else {
-            now.saturating_add(policy.wait(self.early))
-        }
-    }
-}
-
-impl Policy {
-    /// The wait before try number `failures` + 1.
-    fn wait(&self, failures: u32) -> Millis {
-        let doublings = failures.saturating_sub(1).min(16);
-        (self.first_wait << doublings).min(self.longest_wait)
     }
 }

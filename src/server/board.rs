@@ -3,6 +3,7 @@
 
 use super::rates::{Rates, Shown};
 use super::visits::{NOT_HTTP, Tops, Visits};
+use crate::process::crew::slots;
 use crate::{AtomicLong, Counter, Result};
 use serde::Serialize;
 
@@ -10,6 +11,8 @@ use serde::Serialize;
 pub(super) struct Board {
     total: Counter,
     places: Vec<Place>,
+    /// Connections of each life that is there: two may be in one place, and what a dead one held must not stay in the other's number.
+    open: Vec<AtomicLong>,
     visits: Visits,
     rates: Rates,
 }
@@ -20,7 +23,6 @@ struct Place {
     hits: AtomicLong,
     starts: AtomicLong,
     crashes: AtomicLong,
-    open: AtomicLong,
 }
 
 /// What `GET /stats` says.
@@ -51,11 +53,11 @@ impl Board {
                 hits: AtomicLong::new(0)?,
                 starts: AtomicLong::new(0)?,
                 crashes: AtomicLong::new(0)?,
-                open: AtomicLong::new(0)?,
             })
         };
         let places = (0..workers).map(place).collect::<Result<_>>()?;
-        Ok(Self { total: Counter::new()?, places, visits: Visits::new(workers)?, rates })
+        let open = (0..slots(workers)).map(|_| AtomicLong::new(0)).collect::<Result<_>>()?;
+        Ok(Self { total: Counter::new()?, places, open, visits: Visits::new(workers)?, rates })
     }
 
     /// A worker is about to answer a request.
@@ -91,28 +93,30 @@ impl Board {
         }
     }
 
-    /// `pid` works in place `id` now.
+    /// `pid` is the one of place `id` now.
     pub(super) fn occupied(&self, id: usize, pid: i32) {
         if let Some(place) = self.places.get(id) {
             place.pid.set(i64::from(pid));
         }
     }
 
-    /// The worker in place `id` is dead and reaped.
-    pub(super) fn vacated(&self, id: usize, crashed: bool) {
+    /// The worker `pid` of place `id` is dead and reaped. It may have a successor there.
+    pub(super) fn vacated(&self, id: usize, slot: usize, pid: i32, crashed: bool) {
         if let Some(place) = self.places.get(id) {
-            place.pid.set(0);
-            place.open.set(0);
+            place.pid.cmpset(i64::from(pid), 0);
             if crashed {
                 place.crashes.add(1);
             }
         }
+        if let Some(open) = self.open.get(slot) {
+            open.set(0);
+        }
     }
 
-    /// A connection of place `id` has begun (1) or ended (-1).
-    pub(super) fn connections(&self, id: usize, change: i64) {
-        if let Some(place) = self.places.get(id) {
-            place.open.add(change);
+    /// A connection of the life in `slot` has begun (1) or ended (-1).
+    pub(super) fn connections(&self, slot: usize, change: i64) {
+        if let Some(open) = self.open.get(slot) {
+            open.add(change);
         }
     }
 
@@ -126,9 +130,9 @@ impl Board {
         self.places.iter().filter_map(|place| u32::try_from(place.pid.get()).ok().filter(|pid| *pid > 0)).collect()
     }
 
-    /// Connections that place `id` holds.
-    pub(super) fn open(&self, id: usize) -> i64 {
-        self.places.get(id).map_or(0, |place| place.open.get())
+    /// Connections that the life in `slot` holds.
+    pub(super) fn open(&self, slot: usize) -> i64 {
+        self.open.get(slot).map_or(0, AtomicLong::get)
     }
 
     /// All numbers as they are now, each by itself: others go on counting while they are read.
@@ -156,7 +160,8 @@ impl Board {
 
     /// What is told every now and then: requests, workers that are alive, connections, crashes.
     pub(super) fn totals(&self) -> (i64, usize, i64, i64) {
-        let sum = |number: fn(&Place) -> &AtomicLong| self.places.iter().map(|place| number(place).get()).sum();
-        (self.total.get(), self.pids().len(), sum(|place| &place.open), sum(|place| &place.crashes))
+        let open = self.open.iter().map(AtomicLong::get).sum();
+        let crashes = self.places.iter().map(|place| place.crashes.get()).sum();
+        (self.total.get(), self.pids().len(), open, crashes)
     }
 }

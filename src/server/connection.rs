@@ -9,14 +9,15 @@ use super::board::Board;
 use super::counters::EventKind;
 use super::events::Events;
 use super::http;
-use super::watched::{Activity, Watched};
+use super::watched::{Seen, Watched};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::cell::Cell;
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -24,9 +25,9 @@ use tokio::time::timeout;
 
 const HEAD_TIME: Duration = Duration::from_secs(10);
 const WRITE_TIME: Duration = Duration::from_secs(10);
-/// A connection on which nothing was ever read may still have its first request on the way when the shutdown begins;
-/// browsers also open connections that they never use, and those must not delay it.
-const SILENT_TIME: Duration = Duration::from_millis(100);
+/// How long a connection on which nothing is under way stays open when its worker leaves: a client that uses it often asks once more
+/// in that time, and is told `Connection: close`; one that does not will hardly ask just when we close.
+pub(super) const LINGER: Duration = Duration::from_secs(1);
 /// The most of one request's head, or of responses not yet taken, that is kept.
 const BUFFER: usize = 64 * 1024;
 
@@ -34,10 +35,14 @@ const BUFFER: usize = 64 * 1024;
 pub(super) struct Desk {
     /// The worker's place.
     pub(super) id: usize,
+    /// Its own line of the board.
+    pub(super) slot: usize,
     /// The shared numbers.
     pub(super) board: Board,
     /// For the manager's log.
     pub(super) events: Events,
+    /// How long a connection without a request under way stays open when the worker leaves.
+    pub(super) linger: Duration,
 }
 
 impl Desk {
@@ -52,14 +57,14 @@ struct Open(Rc<Desk>);
 
 impl Open {
     fn new(desk: Rc<Desk>) -> Self {
-        desk.board.connections(desk.id, 1);
+        desk.board.connections(desk.slot, 1);
         Self(desk)
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.board.connections(self.0.id, -1);
+        self.0.board.connections(self.0.slot, -1);
     }
 }
 
@@ -70,8 +75,8 @@ pub(super) async fn serve(stream: TcpStream, desk: Rc<Desk>, leaving: watch::Rec
     let _ = stream.set_nodelay(true);
     // Whoever is gone already has no address any more, and gets no answer either.
     let client = stream.peer_addr().map_or_else(|_| "(gone)".to_owned(), |peer| peer.ip().to_canonical().to_string());
-    let activity = Rc::new(Cell::new(Activity::default()));
-    let io = TokioIo::new(Watched::new(stream, activity.clone(), WRITE_TIME));
+    let seen = Rc::new(Seen::default());
+    let io = TokioIo::new(Watched::new(stream, seen.clone(), WRITE_TIME, desk.linger));
     let service = service_fn(|request| {
         let response = http::answer(&request, &desk.board, desk.id, &client, *leaving.borrow());
         async move { Ok::<_, Infallible>(response) }
@@ -90,19 +95,30 @@ pub(super) async fn serve(stream: TcpStream, desk: Rc<Desk>, leaving: watch::Rec
         // An error means that the worker's main future is gone, which is as good a reason to leave.
         _ = stopping.wait_for(|leaving| *leaving) => {}
     }
-    let end = match activity.get() {
-        // hyper takes a kept-alive connection for idle until a request's head is complete, and would close it in the
-        // middle of one; the response's `Connection: close` ends it in good order instead.
-        Activity::Asked => connection.await,
-        Activity::Answered => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    // From here on every response says `Connection: close`, and hyper closes after it. What is left are those on which nothing
+    // is under way. To close one at once might meet a request that is on its way to us, which would be lost; so they have some time in
+    // which to ask once more. What is closed then has asked nothing for so long, and nothing has arrived.
+    let end = loop {
+        if let Ok(end) = timeout(desk.linger, connection.as_mut()).await {
+            break end;
         }
-        Activity::Silent => match timeout(SILENT_TIME, connection.as_mut()).await {
-            Ok(end) => end,
-            Err(_) if activity.get() == Activity::Silent => return,
-            Err(_) => connection.await,
-        },
+        let look = poll_fn(|cx| {
+            seen.look();
+            match connection.as_mut().poll(cx) {
+                Poll::Ready(end) => Poll::Ready(Some(end)),
+                Poll::Pending => {
+                    // In the same breath, so that between the look and the end there is no turn of the loop. In the middle of a response
+                    // that is being written this ends the connection after it.
+                    if seen.is_idle() {
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    Poll::Ready(None)
+                }
+            }
+        });
+        if let Some(end) = look.await {
+            break end;
+        }
     };
     count_refusal(&desk, &client, &end);
 }

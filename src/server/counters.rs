@@ -13,7 +13,7 @@
 //! `"rates": {"this_minute": 12, "minutes": [60, 59, …], "next_in": 41000}` are the requests of the minute that is running, those of the last fifteen full
 //! ones, the last one first, and in how many milliseconds the next one begins.
 //!
-//! SIGTERM and SIGINT stop it in good order, SIGQUIT at once.
+//! SIGTERM and SIGINT stop it in good order, SIGQUIT at once. SIGUSR1 and SIGHUP renew the workers one by one, and no request fails for it.
 #![forbid(unsafe_code)]
 
 use super::manager::{Clockwork, manage};
@@ -162,7 +162,7 @@ impl Counters {
 
     /// Serves until a signal ends it: forks the workers, replaces those that die, and returns when the last one is gone.
     ///
-    /// While it runs, SIGCHLD, SIGTERM, SIGINT and SIGQUIT belong to it, and every child of this process that dies is
+    /// While it runs, SIGCHLD, SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2 and SIGWINCH belong to it, and every child of this process that dies is
     /// reaped, whoever forked it. `tell` hears what an operator should know; it runs in this process, between two
     /// decisions, and must not wait for anything.
     ///
@@ -187,7 +187,8 @@ impl Counters {
         }
         one_thread(call)?;
         let policy = Policy { grace: self.grace, ..Policy::default() };
-        manage(self.listener, self.workers, policy, Clockwork { beat: self.beat, quiet: self.quiet }, &mut tell)
+        let clockwork = Clockwork { beat: self.beat, quiet: self.quiet };
+        manage(self.listener, self.address, self.workers, policy, clockwork, &mut tell)
     }
 }
 
@@ -227,6 +228,13 @@ pub enum Notice {
         connections: i64,
         /// Workers that died without being asked to.
         crashes: i64,
+    },
+    /// A reload (SIGUSR1, SIGHUP) is over.
+    Reloaded {
+        /// Workers that were replaced by new ones.
+        renewed: usize,
+        /// Places that keep the worker they had, since no new one became ready.
+        kept: usize,
     },
 }
 
@@ -275,6 +283,10 @@ impl fmt::Display for Notice {
                 f,
                 "{requests} requests (+{more}), {alive} of {of} workers, {connections} connections, {crashes} crashes"
             ),
+            Self::Reloaded { renewed, kept: 0 } => write!(f, "reloaded, {renewed} workers renewed"),
+            Self::Reloaded { renewed, kept } => {
+                write!(f, "reloaded, {renewed} workers renewed, {kept} could not be: the old ones go on")
+            }
         }
     }
 }

@@ -1,6 +1,8 @@
-//! A socket that knows whether a request is under way, and gives up on a peer that does not read.
+//! A socket that knows whether a request is under way, gives up on a peer that does not read, and closes so that the peer hears it.
 #![forbid(unsafe_code)]
 
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -11,36 +13,53 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-/// What was last seen on a connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Activity {
-    /// Nothing has ever been read.
-    #[default]
-    Silent,
-    /// Bytes were read since the last response: a request, or a part of one, is under way.
-    Asked,
-    /// The last that happened was a write.
-    Answered,
+/// What has been seen on a connection.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// Bytes were read since the last write: a request, or a part of one, is under way.
+    asked: Cell<bool>,
+    /// The next read that finds nothing is to ask the kernel itself.
+    look: Cell<bool>,
+    /// It did, and there was nothing.
+    nothing: Cell<bool>,
 }
 
-/// A [`TcpStream`] that reports its activity to a cell, and fails a write in which the peer takes nothing for `patience`.
+impl Seen {
+    /// Has the next read look closely.
+    pub(super) fn look(&self) {
+        self.look.set(true);
+        self.nothing.set(false);
+    }
+
+    /// Whether that read found that nothing is under way and nothing has arrived.
+    pub(super) fn is_idle(&self) -> bool {
+        self.nothing.get() && !self.asked.get()
+    }
+}
+
+/// A [`TcpStream`] that tells what it has seen, and fails a write in which the peer takes nothing for `patience`.
+///
+/// Closing it waits up to `linger` for the peer to close too: if we were gone while something of the peer's had not been read, the kernel
+/// would reset the connection, and the peer might never see the last response.
 pub(super) struct Watched {
     stream: TcpStream,
-    activity: Rc<Cell<Activity>>,
+    seen: Rc<Seen>,
     patience: Duration,
+    linger: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
+    lingering: Option<Pin<Box<Sleep>>>,
 }
 
 impl Watched {
-    pub(super) fn new(stream: TcpStream, activity: Rc<Cell<Activity>>, patience: Duration) -> Self {
-        Self { stream, activity, patience, stalled: None }
+    pub(super) fn new(stream: TcpStream, seen: Rc<Seen>, patience: Duration, linger: Duration) -> Self {
+        Self { stream, seen, patience, linger, stalled: None, lingering: None }
     }
 
     /// Looks at a write's outcome: progress stops the clock, waiting starts it.
     fn after_write(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if outcome.is_ready() {
             self.stalled = None;
-            self.activity.set(Activity::Answered);
+            self.seen.asked.set(false);
             return outcome;
         }
         let patience = self.patience;
@@ -55,7 +74,11 @@ impl AsyncRead for Watched {
         let before = into.filled().len();
         let outcome = Pin::new(&mut self.stream).poll_read(cx, into);
         if into.filled().len() > before {
-            self.activity.set(Activity::Asked);
+            self.seen.asked.set(true);
+        } else if outcome.is_pending() && self.seen.look.take() {
+            // The runtime may not have heard yet of what has arrived since it last asked.
+            let nothing = recv(&self.stream, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT) == Err(Errno::AGAIN);
+            self.seen.nothing.set(nothing);
         }
         outcome
     }
@@ -85,6 +108,22 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        if self.lingering.is_none() {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            // Nothing has arrived that could be left unread.
+            let linger = if self.seen.is_idle() { Duration::ZERO } else { self.linger };
+            self.lingering = Some(Box::pin(sleep(linger)));
+        }
+        let this = &mut *self;
+        while let Some(clock) = this.lingering.as_mut()
+            && clock.as_mut().poll(cx).is_pending()
+        {
+            let mut bytes = [0; 4096];
+            let mut into = ReadBuf::new(&mut bytes);
+            if ready!(Pin::new(&mut this.stream).poll_read(cx, &mut into)).is_err() || into.filled().is_empty() {
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }

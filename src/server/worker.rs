@@ -1,25 +1,24 @@
 //! A worker's life: boot, accept, leave.
 //!
 //! ```text
-//!   fork ─▶ die_with(manager) ─▶ own signals ─▶ runtime ─▶ "ready" ─▶ accept ─▶ (SIGTERM) ─▶ drain ─▶ exit 0
+//!   fork ─▶ own signals ─▶ runtime ─▶ "ready" ─▶ accept ─▶ (SIGTERM) ─▶ drain ─▶ exit 0
 //! ```
 //!
 //! The manager blocked SIGTERM before the fork, and it stays blocked here: it is read from a descriptor of the worker's
-//! own, so one that arrives during the boot is found when the loop starts. SIGINT and SIGQUIT stay blocked and unread: a
-//! terminal sends them to the whole group, and it is the manager's business what they mean.
+//! own, so one that arrives during the boot is found when the loop starts. The manager's other signals stay blocked and unread.
 #![forbid(unsafe_code)]
 
 use super::board::Board;
-use super::connection::{Desk, serve};
+use super::connection::{Desk, LINGER, serve};
 use super::counters::EventKind;
 use super::events::Events;
+use crate::process::crew::{ORPHAN, Post};
 use crate::process::word::{Mouth, What};
-use crate::sys::child::die_with;
 use crate::sys::ready::watch;
 use crate::sys::signal::{SignalFd, SignalSet};
 use crate::{Error, Result};
 use rustix::fd::OwnedFd;
-use rustix::process::{Pid, Signal, getpid};
+use rustix::process::Signal;
 use std::io;
 use std::net::TcpListener as StdListener;
 use std::rc::Rc;
@@ -38,36 +37,29 @@ const SHORTAGE_WAIT: Duration = Duration::from_millis(75);
 /// The worker left as it was asked to.
 const LEFT: i32 = 0;
 /// The worker could not boot.
-const NOT_BOOTED: i32 = 1;
-/// The manager is gone.
-const ORPHAN: i32 = 3;
+pub(super) const NOT_BOOTED: i32 = 1;
 
-/// What a worker starts with; everything else of the manager's is closed in this process.
-pub(super) struct Post {
-    pub(super) id: usize,
-    pub(super) manager: Pid,
+/// What a worker works with; everything else of the manager's is closed in this process.
+pub(super) struct Tools {
+    pub(super) listener: StdListener,
     pub(super) board: Board,
     pub(super) events: Events,
-    pub(super) listener: StdListener,
-    pub(super) lifeline: OwnedFd,
-    pub(super) mouth: Mouth,
-    /// The signal mask from before the manager changed it.
-    pub(super) mask: SignalSet,
+    /// How long it waits, when it leaves, for connections to show whether they are idle.
+    pub(super) linger: Duration,
+}
+
+/// How long to linger when a worker has `grace` to leave: most of it is for those that have something under way.
+pub(super) fn linger(grace: Duration) -> Duration {
+    (grace / 4).min(LINGER)
 }
 
 /// Runs a worker; returns its exit status.
-pub(super) fn work(post: Post) -> i32 {
+pub(super) fn work(post: Post, tools: Tools) -> i32 {
     let mouth = Rc::new(post.mouth);
-    let result = die_with(post.manager).and_then(|in_time| {
-        if in_time {
-            crate::sys::fork::seal_structures();
-            let desk = Rc::new(Desk { id: post.id, board: post.board, events: post.events });
-            boot(desk, post.listener, post.lifeline, mouth.clone(), &post.mask)
-        } else {
-            Ok(ORPHAN)
-        }
-    });
-    result.unwrap_or_else(|error| {
+    crate::sys::fork::seal_structures();
+    let Tools { listener, board, events, linger } = tools;
+    let desk = Rc::new(Desk { id: post.member.id, slot: post.member.slot, board, events, linger });
+    boot(desk, listener, post.lifeline, mouth.clone(), &post.mask).unwrap_or_else(|error| {
         mouth.say(&What::Trouble(format!("cannot start: {error}")));
         NOT_BOOTED
     })
@@ -76,10 +68,9 @@ pub(super) fn work(post: Post) -> i32 {
 fn boot(desk: Rc<Desk>, listener: StdListener, life: OwnedFd, mouth: Rc<Mouth>, mask: &SignalSet) -> Result<i32> {
     let asked = SignalFd::new(&SignalSet::of(&[Signal::TERM]))?;
     // In one step: were SIGTERM unblocked for an instant, one that is already pending would end us right there.
-    mask.with(&[Signal::TERM, Signal::INT, Signal::QUIT]).make_mask()?;
+    mask.make_mask()?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::system("tokio runtime"))?;
-    desk.board.occupied(desk.id, getpid().as_raw_nonzero().get());
     let local = LocalSet::new();
     local.block_on(&runtime, async {
         let listener = TcpListener::from_std(listener).map_err(Error::system("register the listener"))?;
@@ -105,7 +96,7 @@ async fn run(desk: Rc<Desk>, listener: TcpListener, asked: &AsyncFd<OwnedFd>, mo
         () = accept(&desk, &listener, &leaving, &room, mouth) => {}
     }
     leave.send_replace(true);
-    desk.tell(EventKind::Leaving { open: desk.board.open(desk.id).unsigned_abs() });
+    desk.tell(EventKind::Leaving { open: desk.board.open(desk.slot).unsigned_abs() });
     // Connections that the kernel has already completed: their clients have no way to know that we are leaving.
     if let Ok(listener) = listener.into_std() {
         while let Some((permit, stream)) = room.clone().try_acquire_owned().ok().zip(next_waiting(&listener)) {

@@ -67,12 +67,11 @@ pub(crate) fn signal(pid: Pid, signal: Signal) -> Result<()> {
     rustix::process::kill_process(pid, signal).map_err(Error::system("kill"))
 }
 
-/// Binds the calling process's life to its parent's: when the parent dies, this process is killed.
+/// Binds the calling process's life to its parent's: when the parent dies, this process gets `signal`.
 ///
 /// Returns `false` when `parent` was already gone: its death came before the request, so no signal will ever come.
 /// A change of credentials clears the request; whoever drops privileges calls this afterwards.
-pub(crate) fn die_with(parent: Pid) -> Result<bool> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
-        .map_err(Error::system("prctl(PR_SET_PDEATHSIG)"))?;
+pub(crate) fn die_with(parent: Pid, signal: Signal) -> Result<bool> {
+    rustix::process::set_parent_process_death_signal(Some(signal)).map_err(Error::system("prctl(PR_SET_PDEATHSIG)"))?;
     Ok(rustix::process::getppid() == Some(parent))
 }
