@@ -292,6 +292,77 @@ pub enum Error {
         /// What the one that ran it said.
         why: String,
     },
+    /// There is no such user.
+    #[error("there is no user {name:?} on this machine")]
+    UnknownUser {
+        /// The name, or number, asked for.
+        name: String,
+    },
+    /// There is no such group.
+    #[error("there is no group {name:?} on this machine")]
+    UnknownGroup {
+        /// The name asked for.
+        name: String,
+    },
+    /// A path cannot be used for what it was given for.
+    #[error("{what} {path:?}: {source}")]
+    Path {
+        /// What it was given for.
+        what: &'static str,
+        /// The path.
+        path: std::path::PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The kernel did not let this process become who it is to be.
+    #[error("cannot {step} {wanted}: {source}")]
+    Privileges {
+        /// What was attempted.
+        step: &'static str,
+        /// Who or what it was to be.
+        wanted: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Privileges were to be given up, no call failed, and yet they are there.
+    #[error("privileges were not given up: {what} should be {wanted}, and {found} was found")]
+    NotGivenUp {
+        /// What was read back.
+        what: &'static str,
+        /// What was to be there.
+        wanted: String,
+        /// What is there.
+        found: String,
+    },
+    /// A processor does not exist, or is not this process's to use.
+    #[error("CPU {cpu} {}; this process may use {allowed}", if *.online { "is not for this process to use" } else { "does not exist" })]
+    Cpu {
+        /// The processor.
+        cpu: usize,
+        /// Whether this machine has it.
+        online: bool,
+        /// The processors that this process may use.
+        allowed: String,
+    },
+    /// A list of processors cannot be read.
+    #[error("{text:?} is no list of CPUs; one is written like 0-3,8")]
+    CpuList {
+        /// The text.
+        text: String,
+    },
+    /// A process was forked, and could not become what it is to be.
+    #[error("process {name:?} could not start: {why}")]
+    Boot {
+        /// Its name.
+        name: String,
+        /// What went wrong in it.
+    },
+    /// The process at the other end has ended, and left nothing more to receive.
+    #[error("process {pid} has ended")]
+    Gone {
+        /// The process.
+        pid: u32,
+    },
     /// The kernel refused a call.
     #[error("{call}: {source}")]
     System {

@@ -50,7 +50,7 @@ mod channel;
 mod error;
 mod lock;
 #[cfg(feature = "server")]
-mod process;
+pub mod process;
 mod robust;
 #[cfg(feature = "server")]
 pub mod server;

@@ -1,9 +1,10 @@
 //! What only a process with a single thread can show: the library's server, started by a program of our own.
 //!
 //! libtest always runs tests in threads, so this file has its own `main`: it starts itself again in a role, and that
-//! process has one thread. It answers `--list` and `--exact` as libtest does.
+//! process has one thread.
 
 mod served;
+mod single;
 
 use commons::Error;
 use commons::server::counters::{Notice, Options};
@@ -15,44 +16,17 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-type Test = (&'static str, fn());
-
-const TESTS: &[Test] = &[
+const TESTS: &[single::Test] = &[
     ("a_program_of_its_own_serves_and_goes_on_afterwards", serves),
     ("a_second_thread_is_refused_and_its_end_forgives", threads),
     ("another_process_than_the_binder_is_refused", wrong_process),
 ];
 
 fn main() -> ExitCode {
-    let arguments: Vec<_> = std::env::args().skip(1).collect();
-    if let Some(role) = arguments.first().and_then(|first| first.strip_prefix("--role=")) {
+    if let Some(role) = std::env::args().nth(1).as_deref().and_then(|first| first.strip_prefix("--role=")) {
         return ExitCode::from(play(role));
     }
-    if arguments.iter().any(|argument| argument == "--list") {
-        let ignored = arguments.iter().any(|argument| argument == "--ignored");
-        for (name, _) in TESTS.iter().filter(|_| !ignored) {
-            println(&format!("{name}: test"));
-        }
-        return ExitCode::SUCCESS;
-    }
-    let exact = arguments.iter().any(|argument| argument == "--exact");
-    let filters: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    let wanted = |name: &str| {
-        filters.is_empty() || filters.iter().any(|filter| if exact { name == *filter } else { name.contains(*filter) })
-    };
-    let mut failed = 0;
-    for (name, test) in TESTS.iter().filter(|(name, _)| wanted(name)) {
-        let passed = std::panic::catch_unwind(test).is_ok();
-        println(&format!("test {name} ... {}", if passed { "ok" } else { "FAILED" }));
-        failed += u8::from(!passed);
-    }
-    println(&format!("test result: {}. {failed} failed", if failed == 0 { "ok" } else { "FAILED" }));
-    ExitCode::from(if failed == 0 { 0 } else { 101 })
-}
-
-fn println(line: &str) {
-    use std::io::Write;
-    let _ = std::io::stdout().lock().write_all(format!("{line}\n").as_bytes());
+    single::run(TESTS)
 }
 
 /// What this program does when it is started in a role; 0 when all was as it should be.
@@ -63,7 +37,7 @@ fn play(role: &str) -> u8 {
         "serve" => {
             let result = server.run(|notice| {
                 if let Notice::Started { address, workers, .. } = &notice {
-                    println(&format!("{address} {}", workers.len()));
+                    single::println(&format!("{address} {}", workers.len()));
                 }
             });
             // The program has its signals and children back: SIGTERM would end it here, and a child is its own to wait for.

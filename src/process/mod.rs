@@ -1,5 +1,9 @@
 //! Floor 5: processes that work for a parent, and what keeps them running.
 //!
+//! [`Process`] is one of them: a closure in a fork, with a line both ways. [`Cpus`] and [`Privileges`] say where it runs and who it is.
+//!
+//! # Supervision
+//!
 //! ```text
 //!   manager (parent, one thread for ever)                worker (child)
 //!   ─────────────────────────────────────                ──────────────
@@ -11,12 +15,14 @@
 //!              lifeline: open while the manager lives ▶  leaves when it ends
 //! ```
 //!
-//! * [`supervise`] is a pure state machine: it makes no system call and reads no clock, so respawn storms and races
+//! * `supervise` is a pure state machine: it makes no system call and reads no clock, so respawn storms and races
 //!   at shutdown are unit tests. Whoever carries its commands out decides nothing.
-//! * [`word`] is how a worker tells its manager something: fixed records in one pipe, each written in one piece.
-//! * [`lifeline`] is how a worker learns that its manager is gone.
-//! * [`roll`] says who is in which slot; [`bus`] carries messages between any two of them, small ones in the receiver's inbox, large ones by way of
-//!   the [`vault`], whose essay says why; [`bell`] is where those wait who found no room.
+//! * `word` is how a worker tells its manager something: fixed records in one pipe, each written in one piece.
+//! * `lifeline` is how a worker learns that its manager is gone.
+//! * `spawn` is one process beside this one, with its life (`boot`), a line to it (`link`), a report of how it went (`report`) and an end (`exit`).
+//! * `privileges`, `affinity` and `title` are what a process makes of itself after the fork: who it is, where it runs, what it is called.
+//! * `roll` says who is in which slot; `bus` carries messages between any two of them, small ones in the receiver's inbox, large ones by way of
+//!   the `vault`, whose essay says why; `bell` is where those wait who found no room.
 //!
 //! # A worker's place
 //!
@@ -48,9 +54,23 @@
 
 pub(crate) mod bell;
 pub(crate) mod bus;
+mod affinity;
+mod boot;
 pub(crate) mod crew;
+mod exit;
 pub(crate) mod lifeline;
 pub(crate) mod roll;
 pub(crate) mod supervise;
 pub(crate) mod vault;
+mod link;
+mod privileges;
+mod report;
+mod spawn;
+mod title;
 pub(crate) mod word;
+
+pub use affinity::Cpus;
+pub use exit::{Exit, Status};
+pub use link::Link;
+pub use privileges::Privileges;
+pub use spawn::{Process, ProcessBuilder};

@@ -84,6 +84,16 @@ pub(crate) fn seal_structures() {
     SEALED.store(true, Ordering::Relaxed);
 }
 
+/// Runs `f`, which makes what is shared with the calling process's own children: that is allowed though the rest is sealed.
+#[cfg(feature = "server")]
+pub(crate) fn for_own_children<R>(f: impl FnOnce() -> R) -> R {
+    // Relaxed: as in `seal_structures`; who is about to fork has one thread.
+    let sealed = SEALED.swap(false, Ordering::Relaxed);
+    let made = f();
+    SEALED.store(sealed, Ordering::Relaxed);
+    made
+}
+
 /// Refuses when [`seal_structures`] was called in this process.
 pub(crate) fn structures_allowed(what: &'static str) -> Result<()> {
     // Relaxed: see `seal_structures`.
@@ -92,9 +102,16 @@ pub(crate) fn structures_allowed(what: &'static str) -> Result<()> {
 
 /// How many threads this process has: the directory of its tasks has a link for each, and two of its own. 0.7 µs.
 #[cfg(feature = "server")]
-pub(crate) fn thread_count() -> Result<usize> {
+fn thread_count() -> Result<usize> {
     let stat = rustix::fs::stat("/proc/self/task").map_err(Error::system("counting the threads in /proc/self/task"))?;
     Ok((stat.st_nlink as usize).saturating_sub(2))
+}
+
+/// Refuses when the process has more than one thread.
+#[cfg(feature = "server")]
+pub(crate) fn one_thread(call: &'static str) -> Result<()> {
+    let threads = thread_count()?;
+    if threads > 1 { Err(Error::Threads { call, threads }) } else { Ok(()) }
 }
 
 /// Forks; the child runs `child` and leaves with its value by `_exit`, or with 101 when it panics.
@@ -103,10 +120,7 @@ pub(crate) fn thread_count() -> Result<usize> {
 /// [`Error::Threads`] when the process has more than one thread, [`Error::System`] when the kernel refuses.
 #[cfg(feature = "server")]
 pub(crate) fn fork_and_run(call: &'static str, child: impl FnOnce() -> i32) -> Result<Pid> {
-    let threads = thread_count()?;
-    if threads > 1 {
-        return Err(Error::Threads { call, threads });
-    }
+    one_thread(call)?;
     // SAFETY: the process has one thread (checked above), so the child finds no lock held and no table half written.
     let pid = unsafe { libc::fork() };
     match pid {

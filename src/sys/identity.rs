@@ -5,11 +5,15 @@
 //!
 //! The answer "dead" must never be wrong, for the lock of the dead is taken away; the answer "alive" may be. So whatever
 //! cannot be found out (another pid namespace, a /proc that hides others) counts as alive.
+//!
+//! In a new root directory there may be no /proc at all. What can be asked there is a pidfd, which sees a zombie, but no number given out again; and who
+//! is to go there remembers its namespace before ([`remember_namespace`]).
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, test_kill_process};
+use rustix::process::{Pid, PidfdFlags, pidfd_open, test_kill_process};
 
 /// A thread of some process, for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +70,7 @@ pub(crate) fn is_dead(who: &Who, look: Look) -> bool {
     match own.or_else(|| stat(&format!("/proc/{}/stat", who.tid))) {
         Some(stat) => stat.has_ended() || (who.start != 0 && stat.start != who.start),
         // It went away between the two looks, or /proc does not show it to us; only the first is a death.
-        None => test_kill_process(tid) == Err(Errno::SRCH),
+        None => has_ended_unseen(tid),
     }
 }
 
@@ -77,8 +81,21 @@ pub(crate) fn process_is_dead(pid: u32) -> bool {
     }
     let Some(process) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return false };
     let gone = || test_kill_process(process) == Err(Errno::SRCH);
+    let unseen = || has_ended_unseen(process);
     // A first thread that ended is a zombie while others of its process live, and is counted among them.
-    gone() || stat(&format!("/proc/{pid}/stat")).map_or_else(gone, |stat| stat.has_ended() && stat.threads <= 1)
+    gone() || stat(&format!("/proc/{pid}/stat")).map_or_else(unseen, |stat| stat.has_ended() && stat.threads <= 1)
+}
+
+/// Whether a process that /proc does not show has ended, with all its threads: its pidfd is readable then. Of a thread that is not the first of its
+/// process nothing can be found out.
+fn has_ended_unseen(pid: Pid) -> bool {
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(fd) => {
+            let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+            poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&at_once)) == Ok(1)
+        }
+        Err(error) => error == Errno::SRCH,
+    }
 }
 
 struct Stat {
@@ -109,7 +126,18 @@ fn stat(path: &str) -> Option<Stat> {
 }
 
 fn namespace() -> u64 {
-    rustix::fs::stat("/proc/self/ns/pid").map_or(0, |s| s.st_ino)
+    // Relaxed: a number that is written at most once in a process, and publishes nothing.
+    rustix::fs::stat("/proc/self/ns/pid").map_or_else(|_| REMEMBERED.load(Ordering::Relaxed), |s| s.st_ino)
+}
+
+/// The namespace of a process that has no /proc any more; inherited by its children.
+static REMEMBERED: AtomicU64 = AtomicU64::new(0);
+
+/// To be called before /proc goes out of sight.
+#[cfg(feature = "server")]
+pub(crate) fn remember_namespace() {
+    // Relaxed: see `namespace`.
+    REMEMBERED.store(namespace(), Ordering::Relaxed);
 }
 
 /// Processes that this process is to take for dead; see [`pretend_dead`].

@@ -12,6 +12,10 @@
 //! | `child` | what a parent does with its children: learn of a death without reaping, signal, reap |
 //! | `parcel` | bytes in a sealed memfd, and a socket that keeps it for whoever looks |
 //! | `inherited` | descriptors and variables that the starter of this program meant for it |
+//! | `pidfd` | the same for one child among others |
+//! | `credentials` | users, groups, becoming somebody else |
+//! | `processors` | on which processors a thread may run |
+//! | `title` | the name in the process list |
 //! | `prefetch` | a cache line that will be wanted soon |
 //! | `ready` | a descriptor of ours in tokio's event loop |
 //! | `socket` | options of a socket that no crate sets |
@@ -29,6 +33,8 @@ pub(crate) mod alarm;
 #[cfg(feature = "server")]
 pub(crate) mod child;
 pub(crate) mod clock;
+#[cfg(feature = "server")]
+pub(crate) mod credentials;
 pub(crate) mod eventfd;
 pub(crate) mod fork;
 pub(crate) mod futex;
@@ -38,10 +44,14 @@ pub(crate) mod inherited;
 pub(crate) mod memory;
 #[cfg(feature = "server")]
 pub(crate) mod parcel;
+pub(crate) mod pidfd;
 pub(crate) mod prefetch;
+#[cfg(feature = "server")]
+pub(crate) mod processors;
 #[cfg(feature = "tokio")]
 pub(crate) mod ready;
 #[cfg(feature = "server")]
 pub(crate) mod signal;
 #[cfg(feature = "server")]
 pub(crate) mod socket;
+pub(crate) mod title;

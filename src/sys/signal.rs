@@ -114,3 +114,27 @@ pub(crate) fn default_action(signal: Signal) -> Result<()> {
     }
     Ok(())
 }
+
+/// Has the dead children of this process wait to be reaped, should it ignore SIGCHLD (perhaps since it was started so): the kernel would reap them itself,
+/// before anybody could learn how they ended. A handler stays.
+pub(crate) fn keep_the_dead() -> Result<()> {
+    let mut action = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: asks only; `action` has room for the answer.
+    sigaction_done(unsafe { libc::sigaction(libc::SIGCHLD, std::ptr::null(), action.as_mut_ptr()) })?;
+    // SAFETY: the call above filled it in.
+    let mut action = unsafe { action.assume_init() };
+    let ignored = action.sa_sigaction == libc::SIG_IGN;
+    if ignored || action.sa_flags & libc::SA_NOCLDWAIT != 0 {
+        action.sa_flags &= !libc::SA_NOCLDWAIT;
+        if ignored {
+            action.sa_sigaction = libc::SIG_DFL;
+        }
+        // SAFETY: what was there is put back, with a flag less, or the default action in the place of none.
+        sigaction_done(unsafe { libc::sigaction(libc::SIGCHLD, &raw const action, std::ptr::null_mut()) })?;
+    }
+    Ok(())
+}
+
+fn sigaction_done(answer: libc::c_int) -> Result<()> {
+    if answer == 0 { Ok(()) } else { Err(Error::System { call: "sigaction", source: io::Error::last_os_error() }) }
+}

@@ -6,7 +6,7 @@ use super::listen::address::{Address, Host};
 use super::listen::open::{Opening, open};
 use super::manager::{Clockwork, manage};
 use crate::process::supervise::Policy;
-use crate::sys::fork::thread_count;
+use crate::sys::fork::one_thread;
 use crate::{Error, Result};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
@@ -158,10 +158,7 @@ impl Counters {
         if pid != self.home {
             return Err(Error::WrongProcess { call, expected: "process that bound the port", pid });
         }
-        let threads = thread_count()?;
-        if threads > 1 {
-            return Err(Error::Threads { call, threads });
-        }
+        one_thread(call)?;
         let policy = Policy { grace: self.grace, ..Policy::default() };
         let clockwork = Clockwork { beat: self.beat, quiet: self.quiet };
         manage(self.listener, self.address, self.workers, policy, clockwork, &mut tell)
