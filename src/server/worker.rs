@@ -16,12 +16,15 @@ use super::handler::Bytes;
 use super::mail::{Mail, Order};
 use super::timers::Timers;
 use crate::process::crew::Member;
+use crate::process::roll::Tenancy;
 use crate::process::word::{Mouth, What};
 use crate::task::Sender;
 use crate::{Error, Result, TaskId, TimerId};
 
 pub(super) struct Inner {
     pub(super) member: Member,
+    /// Another one for each life of the place.
+    pub(super) life: u32,
     pub(super) workers: usize,
     pub(super) places: usize,
     pub(super) board: Board,
@@ -29,12 +32,18 @@ pub(super) struct Inner {
     pub(super) mail: Mail,
     /// None where there are no task workers.
     pub(super) sender: Option<Sender>,
+    /// Its line of the board, and its name among those who submit tasks.
+    #[allow(dead_code, reason = "the slot is taken as long as this lives")]
+    pub(super) tenancy: Tenancy,
     pub(super) timers: Timers,
     pub(super) leaving: watch::Receiver<bool>,
     pub(super) conns: RefCell<BTreeMap<ConnId, Conn>>,
+    /// Of the last connection.
+    pub(super) number: Cell<u32>,
     /// Connections of all kinds, and calls that were spawned: what is waited for at the end.
     pub(super) under_way: Cell<usize>,
-    pub(super) none_under_way: Notify,
+    /// One less is under way.
+    pub(super) less: Notify,
     pub(super) requests: Cell<u64>,
     /// After so many requests it asks to be renewed.
     pub(super) enough: Option<u64>,
@@ -59,9 +68,18 @@ impl Drop for UnderWay {
     fn drop(&mut self) {
         let inner = &self.0.inner;
         inner.under_way.set(inner.under_way.get() - 1);
-        if inner.under_way.get() == 0 {
-            inner.none_under_way.notify_waiters();
-        }
+        inner.less.notify_waiters();
+    }
+}
+
+impl Inner {
+    pub(super) fn next_conn(&self) -> u32 {
+        self.number.set(self.number.get().wrapping_add(1));
+        self.number.get()
+    }
+
+    fn unanswered(&self) -> usize {
+        self.sender.as_ref().map_or(0, Sender::unanswered)
     }
 }
 
@@ -228,6 +246,36 @@ impl Worker {
     pub(super) fn under_way(&self) -> UnderWay {
         self.inner.under_way.set(self.inner.under_way.get() + 1);
         UnderWay(self.clone())
+    }
+
+    /// Resolves when nothing is under way any more, and no answer is outstanding.
+    pub(super) async fn all_done(&self) {
+        loop {
+            let less = self.inner.less.notified();
+            if self.inner.under_way.get() == 0 && self.inner.unanswered() == 0 {
+                return;
+            }
+            less.await;
+        }
+    }
+
+    /// What keeps this process from leaving, in words.
+    pub(super) fn holds(&self) -> String {
+        let inner = &*self.inner;
+        let conns: Vec<_> =
+            inner.conns.borrow().values().take(3).map(|conn| format!("{} of {}", conn.id(), conn.peer())).collect();
+        let mut all = Vec::new();
+        let mut say = |n: usize, what: &str| {
+            if n > 0 {
+                all.push(format!("{n} {what}"));
+            }
+        };
+        say(usize::try_from(inner.board.open(inner.member.slot)).unwrap_or(usize::MAX), "connections open");
+        say(inner.unanswered(), "tasks without an answer");
+        say(inner.under_way.get(), "futures in all");
+        say(inner.timers.len(), "timers (which nobody waits for)");
+        let names = if conns.is_empty() { String::new() } else { format!(" ({}, …)", conns.join(", ")) };
+        format!("{}{names}", all.join(", "))
     }
 
     pub(super) fn leaving(&self) -> watch::Receiver<bool> {

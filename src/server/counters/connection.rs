@@ -9,7 +9,7 @@ use super::board::Board;
 use super::events::Events;
 use super::http;
 use super::options::EventKind;
-use super::watched::{Seen, Watched};
+use crate::server::watched::{Seen, Watched};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};

@@ -28,7 +28,6 @@
 //! | `manager` | carries out what `process::supervise` decides |
 //! | `worker` | a worker's life: boot, accept, leave |
 //! | `connection` | one connection: HTTP/1.1, its time limits, its end at a shutdown |
-//! | `watched` | a socket that knows whether a request is under way, and gives up on a peer that does not read |
 //! | `http` | requests to responses |
 //! | `board` | the shared numbers |
 //! | `visits` | the shared tables: visits by path and by client |
@@ -79,7 +78,6 @@ mod manager;
 mod options;
 mod rates;
 mod visits;
-mod watched;
 mod worker;
 
 pub use options::{Counters, DEFAULT_PORT, EventKind, MAX_WORKERS, Notice, Options};

@@ -32,6 +32,14 @@ impl Acceptor {
         Ok(Self { socket: watch(socket)?, share, began: Instant::now(), in_a_row: 0 })
     }
 
+    /// A connection that waits, whosever it would be, without waiting for one: for who leaves.
+    ///
+    /// # Errors
+    /// What `accept` says; `WouldBlock` when none waits.
+    pub(crate) fn take_now(&self) -> io::Result<OwnedFd> {
+        take(self.socket.get_ref())
+    }
+
     /// The next connection that is ours: non-blocking, closed by `exec`. `loads` is asked each time before one is taken, and must count by then all that
     /// this worker has taken. Nothing is lost when the future is dropped.
     ///
@@ -69,6 +77,18 @@ impl Acceptor {
             }
         }
     }
+}
+
+/// How long to wait before the next `accept` when descriptors or memory have run out.
+pub(crate) const SHORTAGE_WAIT: Duration = Duration::from_millis(75);
+
+/// Whether `accept` only reports that one client went away while it waited (accept(2), "Error handling").
+pub(crate) fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind as K;
+    matches!(
+        error.kind(),
+        K::ConnectionAborted | K::ConnectionReset | K::Interrupted | K::HostUnreachable | K::NetworkUnreachable
+    )
 }
 
 fn take(socket: &OwnedFd) -> io::Result<OwnedFd> {

@@ -1,6 +1,7 @@
 //! A socket that knows whether a request is under way, gives up on a peer that does not read, and closes so that the peer hears it.
 #![forbid(unsafe_code)]
 
+use rustix::fd::AsFd;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use std::cell::Cell;
@@ -10,7 +11,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
 /// What has been seen on a connection.
@@ -22,6 +22,8 @@ pub(super) struct Seen {
     look: Cell<bool>,
     /// It did, and there was nothing.
     nothing: Cell<bool>,
+    /// The first three bytes, once something was read: what a connection of HTTP/2 begins with, and no request of HTTP/1 that anybody sends.
+    first: Cell<Option<[u8; 3]>>,
 }
 
 impl Seen {
@@ -31,18 +33,23 @@ impl Seen {
         self.nothing.set(false);
     }
 
+    /// Whether the client speaks HTTP/2.
+    pub(super) fn is_http2(&self) -> bool {
+        self.first.get() == Some(*b"PRI")
+    }
+
     /// Whether that read found that nothing is under way and nothing has arrived.
     pub(super) fn is_idle(&self) -> bool {
         self.nothing.get() && !self.asked.get()
     }
 }
 
-/// A [`TcpStream`] that tells what it has seen, and fails a write in which the peer takes nothing for `patience`.
+/// A stream that tells what it has seen, and fails a write in which the peer takes nothing for `patience`.
 ///
 /// Closing it waits up to `linger` for the peer to close too: if we were gone while something of the peer's had not been read, the kernel
 /// would reset the connection, and the peer might never see the last response.
-pub(super) struct Watched {
-    stream: TcpStream,
+pub(super) struct Watched<S> {
+    stream: S,
     seen: Rc<Seen>,
     patience: Duration,
     linger: Duration,
@@ -50,8 +57,8 @@ pub(super) struct Watched {
     lingering: Option<Pin<Box<Sleep>>>,
 }
 
-impl Watched {
-    pub(super) fn new(stream: TcpStream, seen: Rc<Seen>, patience: Duration, linger: Duration) -> Self {
+impl<S> Watched<S> {
+    pub(super) fn new(stream: S, seen: Rc<Seen>, patience: Duration, linger: Duration) -> Self {
         Self { stream, seen, patience, linger, stalled: None, lingering: None }
     }
 
@@ -69,12 +76,16 @@ impl Watched {
     }
 }
 
-impl AsyncRead for Watched {
+impl<S: AsyncRead + AsFd + Unpin> AsyncRead for Watched<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = into.filled().len();
         let outcome = Pin::new(&mut self.stream).poll_read(cx, into);
-        if into.filled().len() > before {
+        if let Some(read) = into.filled().get(before..).filter(|read| !read.is_empty()) {
             self.seen.asked.set(true);
+            if self.seen.first.get().is_none() {
+                // Fewer than three bytes at once are no client's preface.
+                self.seen.first.set(Some(read.first_chunk().copied().unwrap_or_default()));
+            }
         } else if outcome.is_pending() && self.seen.look.take() {
             // The runtime may not have heard yet of what has arrived since it last asked.
             let nothing = recv(&self.stream, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT) == Err(Errno::AGAIN);
@@ -84,7 +95,7 @@ impl AsyncRead for Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl<S: AsyncRead + AsyncWrite + AsFd + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.after_write(cx, outcome)

@@ -1,0 +1,159 @@
+//! HTTP on a connection, by any `tower` service: HTTP/1.1, and HTTP/2 for who begins with its preface.
+//!
+//! # Leaving without losing a request
+//! Of HTTP/2 the protocol sees to it: GOAWAY names the last stream that is answered. Of HTTP/1.1: every response says `Connection: close` from then on, and the
+//! connection is closed after it. What is left are connections on which nothing is under way. To close one at once might meet a request that is on its way to
+//! us, which would be lost; so each has some time in which its client may ask once more, and what is closed then has asked nothing for so long, and nothing
+//! has arrived.
+#![forbid(unsafe_code)]
+
+use std::convert::Infallible;
+use std::error::Error as StdError;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use http_body_util::{Either, Empty};
+use hyper::body::{Body, Incoming};
+use hyper::header::{CONNECTION, HeaderValue};
+use hyper::rt::Executor;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode, Version};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use tokio::task::spawn_local;
+use tokio::time::timeout;
+use tower_service::Service;
+
+use super::calls::guarded;
+use super::conn::serve::Manners;
+use super::conn::stream::Stream;
+use super::handler::Bytes;
+use super::watched::{Seen, Watched};
+use super::worker::Worker;
+
+/// A request's head must be complete so long after we began to wait for it; which also bounds how long an idle connection lives.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+/// A response of which the client takes nothing for so long is given up.
+const WRITE_TIME: Duration = Duration::from_secs(10);
+/// The most of one request's head, or of responses not yet taken, that is kept.
+const BUFFER: usize = 64 * 1024;
+
+/// Serves one connection to its end.
+pub(super) type ServeOne = Rc<dyn Fn(Stream, Worker, Manners) -> Pin<Box<dyn Future<Output = ()>>>>;
+/// What a port of HTTP makes in each worker.
+pub(super) type MakeService = Rc<dyn Fn(&Worker) -> ServeOne>;
+
+/// Futures of one connection (the streams of HTTP/2), on this thread.
+#[derive(Clone)]
+struct Here(Worker);
+
+impl<F: Future<Output = ()> + 'static> Executor<F> for Here {
+    fn execute(&self, future: F) {
+        let under_way = self.0.under_way();
+        spawn_local(async move {
+            future.await;
+            drop(under_way);
+        });
+    }
+}
+
+/// Takes the types off a service.
+pub(super) fn erased<M, S, B>(make: M) -> MakeService
+where
+    M: Fn(&Worker) -> S + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + 'static,
+    S::Error: Into<Box<dyn StdError + Send + Sync>>,
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    Rc::new(move |worker| {
+        let service = make(worker);
+        Rc::new(move |stream, worker, manners| Box::pin(serve(stream, worker, manners, service.clone())))
+    })
+}
+
+async fn serve<S, B>(stream: Stream, worker: Worker, manners: Manners, service: S)
+where
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + 'static,
+    S::Error: Into<Box<dyn StdError + Send + Sync>>,
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    let seen = Rc::new(Seen::default());
+    let io = TokioIo::new(Watched::new(stream, seen.clone(), WRITE_TIME, manners.linger));
+    let service = TowerToHyperService::new(service);
+    let of = worker.clone();
+    let answer = service_fn(move |request| answer(of.clone(), service.clone(), request));
+    let mut builder = auto::Builder::new(Here(worker.clone()));
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME.min(manners.idle.unwrap_or(HEAD_TIME))).max_buf_size(BUFFER);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD_TIME).keep_alive_timeout(WRITE_TIME);
+    let mut connection = pin!(builder.serve_connection(io, answer));
+
+    let mut leaving = worker.leaving();
+    tokio::select! {
+        biased;
+        // A client that breaks off, or speaks no HTTP, has been answered if it can be; there is nobody to tell.
+        _ = connection.as_mut() => return,
+        // An error means that the worker's main future is gone, which is as good a reason to leave.
+        _ = leaving.wait_for(|leaving| *leaving) => {}
+    }
+    if seen.is_http2() {
+        connection.as_mut().graceful_shutdown();
+        let _ = connection.await;
+        return;
+    }
+    loop {
+        if timeout(manners.linger, connection.as_mut()).await.is_ok() {
+            return;
+        }
+        let look = poll_fn(|cx| {
+            seen.look();
+            if connection.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(true);
+            }
+            // In the same breath, so that between the look and the end there is no turn of the loop. In the middle of a response that is being
+            // written this ends the connection after it.
+            if seen.is_idle() {
+                connection.as_mut().graceful_shutdown();
+            }
+            Poll::Ready(false)
+        });
+        if look.await {
+            return;
+        }
+    }
+}
+
+type Answer<B> = Response<Either<B, Empty<Bytes>>>;
+
+/// One request. A service that fails or panics is answered for with 500.
+async fn answer<S, B>(worker: Worker, service: TowerToHyperService<S>, request: Request<Incoming>) -> Result<Answer<B>, Infallible>
+where
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + 'static,
+    S::Error: Into<Box<dyn StdError + Send + Sync>>,
+    B: Body<Data = Bytes>,
+{
+    worker.count_request();
+    let http1 = request.version() < Version::HTTP_2;
+    let about = format!("{} {}", request.method(), request.uri().path());
+    let call = async { Ok(hyper::service::Service::call(&service, request).await) };
+    let failed = |why: String| {
+        worker.complain(format_args!("{about}: {why}"));
+        let mut response = Response::new(Either::Right(Empty::new()));
+        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        response
+    };
+    let mut response = match worker.call(guarded(call)).await {
+        Ok(Ok(response)) => response.map(Either::Left),
+        Ok(Err(error)) => failed(error.into().to_string()),
+        Err(why) => failed(why),
+    };
+    if http1 && worker.is_exiting() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
+}

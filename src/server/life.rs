@@ -1,0 +1,281 @@
+//! A process's life: boot, work, leave. Workers, task workers and the user's processes differ in what they do in the middle.
+//!
+//! ```text
+//!   fork ─▶ name, processor, user ─▶ own signals ─▶ runtime ─▶ worker_start ─▶ "ready" ─▶ ports / tasks / body
+//!                                                                                │ SIGTERM
+//!   exit 0 ◀─ worker_stop ◀─ nothing under way ◀─ worker_exit, exiting() ◀───────┘
+//! ```
+//!
+//! The manager blocked SIGTERM before the fork, and it stays blocked here: it is read from a descriptor of the process's own, so one that arrives during
+//! the boot is found when the loop starts.
+//!
+//! Who leaves waits for its connections, its spawned futures and the answers to its tasks; shortly before its time is over it says what it still waits for.
+#![forbid(unsafe_code)]
+
+use std::cell::{Cell, RefCell};
+use std::hash::{BuildHasher, RandomState};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::fd::OwnedFd;
+use rustix::process::Signal;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::task::{LocalSet, spawn_local};
+
+use super::board::{Count, State};
+use super::calls::{Calls, guarded, guarded_now};
+use super::config::{Config, open_files};
+use super::conn::Marks;
+use super::conn::serve::Manners;
+use super::land::Land;
+use super::listen::open::Tuning;
+use super::mail::Mail;
+use super::ports::{self, Terms};
+use super::timers::Timers;
+use super::worker::{Inner, Worker};
+use crate::process::crew::{ORPHAN, Member, Post, Role};
+use crate::process::title::Title;
+use crate::process::word::What;
+use crate::sys::child::die_with;
+use crate::sys::fork::seal_structures;
+use crate::sys::ready::watch as watch_fd;
+use crate::sys::signal::{SignalFd, SignalSet};
+use crate::{Error, Result};
+
+/// It left as it was asked to.
+const LEFT: i32 = 0;
+/// It could not boot.
+const NOT_BOOTED: i32 = 1;
+
+/// How long a connection on which nothing is under way stays open when its worker leaves.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Runs a process; returns its exit status.
+pub(super) fn live(land: &Rc<Land>, post: Post) -> i32 {
+    let mouth = post.mouth.clone();
+    begin(land, post).unwrap_or_else(|error| {
+        mouth.say(&What::Trouble(format!("cannot start: {error}")));
+        NOT_BOOTED
+    })
+}
+
+fn begin(land: &Rc<Land>, post: Post) -> Result<i32> {
+    let Member { role, index, slot, .. } = post.member;
+    land.board.move_in(slot);
+    let name = land.name(role, index);
+    land.log.become_role(name.as_str());
+    dress(land, &name, index)?;
+    // A change of user clears the request; and the parent may have died meanwhile.
+    if !die_with(post.parent, Signal::KILL)? {
+        return Ok(ORPHAN);
+    }
+    seal_structures();
+    let asked = SignalFd::new(&SignalSet::of(&[Signal::TERM]))?;
+    // In one step: were SIGTERM unblocked for an instant, one that is already pending would end us right there.
+    post.mask.make_mask()?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::system("tokio runtime"))?;
+    LocalSet::new().block_on(&runtime, async {
+        let (leave, leaving) = watch::channel(false);
+        let worker = worker(land, &post, leaving)?;
+        let (asked, life) = (watch_fd(asked.into())?, watch_fd(post.lifeline)?);
+        tokio::select! {
+            biased;
+            // Nothing is ever written into the lifeline: readable means end of file, or a broken descriptor.
+            _ = life.readable() => Ok(ORPHAN),
+            code = work(land, &worker, &asked, &leave) => code,
+        }
+    })
+}
+
+/// What a process makes of itself. Those that look into /proc come first, for the new root may have none.
+fn dress(land: &Land, name: &str, index: usize) -> Result<()> {
+    if let Some(cpus) = &land.cpus {
+        cpus.nth(index).confine()?;
+    }
+    let title = land.config.borrow().title.clone();
+    if let Some(title) = title {
+        let line = format!("{title}: {name}");
+        let short: String = line.chars().take(15).filter(char::is_ascii).collect();
+        Title::new(&short, &line)?.show()?;
+    }
+    land.privileges.assume()
+}
+
+fn worker(land: &Land, post: &Post, leaving: watch::Receiver<bool>) -> Result<Worker> {
+    let member = post.member;
+    let slot = u32::try_from(member.slot).map_err(|_| super::board::no_place(member.slot, 0))?;
+    let tenancy = land.lines.attach(slot)?;
+    // Three slots a place: so two lives of one place have never the same number.
+    let life = tenancy.address().generation.wrapping_mul(3).wrapping_add(u64::from(slot) % 3) as u32;
+    let heap = land.heap(member.slot).ok_or_else(|| super::board::no_place(member.slot, 0))?;
+    let config = land.config.borrow();
+    let lot = RandomState::new().hash_one(std::process::id());
+    let enough = match member.role {
+        Role::Worker => config.max_request_by_lot(lot),
+        Role::Task => config.task_max_request_by_lot(lot),
+        Role::User => None,
+    };
+    let inner = Inner {
+        member,
+        life,
+        workers: land.workers(),
+        places: land.places(),
+        board: land.board.clone(),
+        mouth: post.mouth.clone(),
+        mail: Mail::new(land.bus.clone(), member.id)?,
+        sender: land.tasks.as_ref().map(|tasks| tasks.sender(&tenancy)).transpose()?,
+        tenancy,
+        timers: Timers::new(heap)?,
+        leaving,
+        conns: RefCell::default(),
+        number: Cell::new(0),
+        under_way: Cell::new(0),
+        less: Notify::new(),
+        requests: Cell::new(0),
+        enough,
+    };
+    Ok(Worker { inner: Rc::new(inner) })
+}
+
+async fn work(land: &Rc<Land>, worker: &Worker, asked: &AsyncFd<OwnedFd>, leave: &watch::Sender<bool>) -> Result<i32> {
+    let (calls, member) = (&land.calls, worker.inner.member);
+    let started = worker.call(guarded(calls.worker_start(worker))).await;
+    if let Err(why) = started {
+        worker.complain(format_args!("worker_start: {why}"));
+        return Ok(NOT_BOOTED);
+    }
+    run_beside(worker, calls);
+    match member.role {
+        Role::Worker => {
+            let terms = terms(&land.config.borrow(), land.workers(), member.index);
+            for port in land.ports.borrow().iter() {
+                spawn_local(ports::open(port, worker, &terms)?);
+            }
+        }
+        Role::Task => worker.spawn(run_tasks(land.clone(), worker.clone())),
+        Role::User => worker.spawn(run_body(land.clone(), worker.clone(), leave.clone())),
+    }
+    land.board.say(member.slot, State::Serving);
+    worker.inner.mouth.say(&What::Ready);
+    let mut ended = leave.subscribe();
+    tokio::select! {
+        biased;
+        _ = asked.readable() => {}
+        // A user's process whose body has ended.
+        _ = ended.wait_for(|leaving| *leaving) => {}
+    }
+    land.board.say(member.slot, State::Leaving);
+    leave.send_replace(true);
+    if let Err(why) = worker.call(guarded(calls.worker_exit(worker))).await {
+        worker.complain(format_args!("worker_exit: {why}"));
+    }
+    let grace = {
+        let config = land.config.borrow();
+        config.reload_grace.min(config.stop_grace)
+    };
+    // Spoken before the end, for who is killed says nothing.
+    if tokio::time::timeout(grace * 9 / 10, worker.all_done()).await.is_err() {
+        worker.complain(format_args!("still here, {:.1} s after it was asked to leave: {}", (grace * 9 / 10).as_secs_f64(), worker.holds()));
+        worker.all_done().await;
+    }
+    if let Err(why) = worker.call(guarded(calls.worker_stop(worker))).await {
+        worker.complain(format_args!("worker_stop: {why}"));
+    }
+    Ok(LEFT)
+}
+
+/// Timers, messages and answers: they run until the process ends, and hold nobody up.
+fn run_beside(worker: &Worker, calls: &Rc<dyn Calls>) {
+    let tell = |of: &Worker, what: &str, ended: Result<()>| {
+        if let Err(error) = ended {
+            of.complain(format_args!("{what} have stopped: {error}"));
+        }
+    };
+    let of = worker.clone();
+    spawn_local(async move { tell(&of, "timers", of.inner.timers.run(&of).await) });
+    let (of, its) = (worker.clone(), calls.clone());
+    spawn_local(async move { tell(&of, "messages", Mail::receive(&of, &its).await) });
+    let (of, its) = (worker.clone(), calls.clone());
+    spawn_local(async move { tell(&of, "answers of tasks", hear_answers(&of, &its).await) });
+}
+
+async fn hear_answers(worker: &Worker, calls: &Rc<dyn Calls>) -> Result<()> {
+    let Some(sender) = &worker.inner.sender else { return Ok(()) };
+    loop {
+        let answer = sender.recv().await?;
+        let under_way = worker.under_way();
+        if let Err(why) = worker.call(guarded(calls.finish(worker, answer.id, answer.result))).await {
+            worker.complain(format_args!("finish of task {}: {why}", answer.id));
+        }
+        drop(under_way);
+    }
+}
+
+async fn run_tasks(land: Rc<Land>, worker: Worker) {
+    let Some(queue) = &land.tasks else { return };
+    let desk = queue.worker();
+    loop {
+        let task = tokio::select! {
+            biased;
+            () = worker.exiting() => return,
+            task = desk.take() => task,
+        };
+        let task = match task {
+            Ok(task) => task,
+            Err(error) => {
+                worker.complain(format_args!("cannot take a task, trying again: {error}"));
+                tokio::time::sleep(super::listen::accept::SHORTAGE_WAIT).await;
+                continue;
+            }
+        };
+        let id = task.id();
+        let done = if land.async_tasks {
+            worker.call(guarded(land.calls.task_async(&worker, &task))).await
+        } else {
+            worker.call(async { guarded_now(|| land.calls.task(&worker, &task)) }).await
+        };
+        worker.count(Count::Task);
+        let told = match &done {
+            Ok(result) => task.finish(result),
+            Err(why) => task.fail(why),
+        };
+        if let Err(error) = told {
+            worker.complain(format_args!("task {id}: {error}"));
+        }
+        if let Err(why) = done {
+            worker.complain(format_args!("task {id}: {why}"));
+        }
+    }
+}
+
+async fn run_body(land: Rc<Land>, worker: Worker, leave: watch::Sender<bool>) {
+    let Some(user) = land.users.get(worker.inner.member.index) else { return };
+    if let Err(why) = worker.call(guarded((user.body)(worker.clone()))).await {
+        worker.complain(format_args!("{}: {why}", user.name));
+    }
+    leave.send_replace(true);
+}
+
+fn terms(config: &Config, workers: usize, index: usize) -> Terms {
+    let files = open_files();
+    let all = usize::try_from(config.connections(files)).unwrap_or(usize::MAX);
+    let own = usize::try_from(Config::connections_of_a_worker(files)).unwrap_or(usize::MAX);
+    // The first ones get what does not come out even, so that all together hold exactly what was promised.
+    let share = all / workers + usize::from(index < all % workers);
+    let optional = |time: Duration| (!time.is_zero()).then_some(time);
+    let grace = config.stop_grace.min(config.reload_grace);
+    Terms {
+        manners: Manners { idle: optional(config.heartbeat_idle_time), linger: (grace / 4).min(LINGER) },
+        marks: Marks {
+            most: config.socket_buffer_size as usize,
+            high: config.high_watermark() as usize,
+            low: config.buffer_low_watermark as usize,
+            patience: optional(config.send_timeout),
+        },
+        tuning: Tuning::of(config),
+        room: Arc::new(Semaphore::new(share.min(own).clamp(1, Semaphore::MAX_PERMITS))),
+    }
+}
