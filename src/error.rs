@@ -356,12 +356,32 @@ pub enum Error {
         /// Its name.
         name: String,
         /// What went wrong in it.
+        why: String,
     },
     /// The process at the other end has ended, and left nothing more to receive.
     #[error("process {pid} has ended")]
     Gone {
         /// The process.
         pid: u32,
+    },
+    /// A server was run that listens nowhere and has nothing else to do.
+    #[cfg(feature = "server")]
+    #[error("the server listens nowhere, and has no task workers and no processes of its own")]
+    NoPorts,
+    /// A task was submitted to a server without task workers.
+    #[cfg(feature = "server")]
+    #[error("there are no task workers; the setting task_workers says how many")]
+    NoTaskWorkers,
+    /// A datagram is to be answered whose sender has no address.
+    #[cfg(feature = "server")]
+    #[error("the sender of the datagram has no address")]
+    NoAddress,
+    /// HTTP is to be served where there are only datagrams.
+    #[cfg(feature = "server")]
+    #[error("cannot serve HTTP at {address}: datagrams arrive there")]
+    NoStream {
+        /// The address.
+        address: String,
     },
     /// The kernel refused a call.
     #[error("{call}: {source}")]

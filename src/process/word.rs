@@ -1,21 +1,29 @@
 //! What a worker tells its manager: fixed records in one pipe that all workers share.
 //!
 //! A record is shorter than PIPE_BUF, so the kernel writes it whole or not at all: a worker killed in the middle of
-//! `write` leaves no half record that would garble the next worker's. Neither end ever blocks. A full pipe means that
-//! the manager has not run for thousands of words; the word is then dropped, and the worker goes on.
+//! `write` leaves no half record that would garble the next worker's. A full pipe means that the manager has not run for
+//! hundreds of words; the word is then dropped, and the worker goes on. Only what is said but once (ready, worn) waits for a while.
 #![forbid(unsafe_code)]
 
 use crate::{Error, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 /// Bytes of one record: id and generation (4 each), kind (1), length of the text (1), text.
 const RECORD: usize = 160;
 const HEAD: usize = 10;
 
+/// How long the word "ready" waits for room at most; and how long until it looks again.
+const PATIENCE: Duration = Duration::from_secs(5);
+const SLICE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+
 const READY: u8 = 1;
 const TROUBLE: u8 = 2;
+const WORN: u8 = 3;
 
 /// What was said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +32,8 @@ pub(crate) enum What {
     Ready,
     /// Something that the operator should know, in a few words (cut at 150 bytes).
     Trouble(String),
+    /// The worker has done as much as it was to do, and wants to be renewed.
+    Worn,
 }
 
 /// One word, and who said it.
@@ -52,7 +62,7 @@ impl Words {
 
     /// A worker's half; closes the manager's in this process.
     pub(crate) fn into_mouth(self, id: u32, generation: u32) -> Mouth {
-        Mouth { write: self.write, id, generation }
+        Mouth { write: Rc::new(self.write), id, generation }
     }
 
     /// The next word, if there is one. Never waits.
@@ -80,23 +90,37 @@ impl AsFd for Words {
 }
 
 /// A worker's half: says words.
+#[derive(Clone)]
 pub(crate) struct Mouth {
-    write: OwnedFd,
+    write: Rc<OwnedFd>,
     id: u32,
     generation: u32,
 }
 
 impl Mouth {
     /// Says one word, or drops it when the pipe is full or the manager gone (of which the lifeline tells).
+    ///
+    /// That it is ready, and that it is worn, a worker says but once: such a word waits a while for room in the pipe.
     pub(crate) fn say(&self, what: &What) {
         let record = encode(self.id, self.generation, what);
-        while rustix::io::write(&self.write, &record) == Err(Errno::INTR) {}
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match rustix::io::write(&*self.write, &record) {
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) if matches!(what, What::Ready | What::Worn) && Instant::now() < until => {
+                    // Whatever it returns, the next write tells.
+                    let _ = poll(&mut [PollFd::new(&*self.write, PollFlags::OUT)], Some(&SLICE));
+                }
+                _ => return,
+            }
+        }
     }
 }
 
 fn encode(id: u32, generation: u32, what: &What) -> [u8; RECORD] {
     let (kind, text) = match what {
         What::Ready => (READY, ""),
+        What::Worn => (WORN, ""),
         What::Trouble(text) => (TROUBLE, text.as_str()),
     };
     let text = &text.as_bytes()[..text.floor_char_boundary(RECORD - HEAD)];
@@ -113,6 +137,7 @@ fn decode(record: &[u8; RECORD]) -> Option<Word> {
     let number = |at: usize| Some(u32::from_ne_bytes(record.get(at..at + 4)?.try_into().ok()?));
     let what = match record[8] {
         READY => What::Ready,
+        WORN => What::Worn,
         TROUBLE => {
             let text = record.get(HEAD..HEAD + usize::from(record[9]))?;
             What::Trouble(String::from_utf8_lossy(text).into_owned())
@@ -130,7 +155,7 @@ mod tests {
     fn words_come_out_as_they_went_in_and_long_ones_are_cut_at_a_character() {
         let words = Words::new().unwrap();
         assert_eq!(words.next().unwrap(), None);
-        let mouth = Mouth { write: words.write.try_clone().unwrap(), id: 7, generation: 3 };
+        let mouth = Mouth { write: Rc::new(words.write.try_clone().unwrap()), id: 7, generation: 3 };
         mouth.say(&What::Ready);
         mouth.say(&What::Trouble("no descriptors".into()));
         mouth.say(&What::Trouble("ä".repeat(200)));
@@ -144,19 +169,27 @@ mod tests {
     #[test]
     fn a_full_pipe_drops_words_and_blocks_nobody() {
         let words = Words::new().unwrap();
-        let mouth = Mouth { write: words.write.try_clone().unwrap(), id: 0, generation: 1 };
+        let mouth = Mouth { write: Rc::new(words.write.try_clone().unwrap()), id: 0, generation: 1 };
         for _ in 0..10_000 {
-            mouth.say(&What::Ready);
+            mouth.say(&What::Trouble("much".into()));
         }
-        let held = std::iter::from_fn(|| words.next().unwrap()).take(10_000).count();
-        assert!((1..10_000).contains(&held), "{held}");
+        // But that it is ready is not lost: it waits for the manager to read.
+        std::thread::scope(|scope| {
+            scope.spawn(|| mouth.say(&What::Ready));
+            let all = || std::iter::from_fn(|| words.next().unwrap()).take(10_000);
+            let (mut held, deadline) = (0, Instant::now() + PATIENCE);
+            while !all().inspect(|_| held += 1).any(|word| word.what == What::Ready) {
+                assert!(Instant::now() < deadline, "the word got lost");
+            }
+            assert!((2..10_000).contains(&held), "{held}");
+        });
     }
 
     #[test]
     fn garbage_is_skipped() {
         let words = Words::new().unwrap();
         rustix::io::write(&words.write, &[0xff; RECORD]).unwrap();
-        Mouth { write: words.write.try_clone().unwrap(), id: 1, generation: 1 }.say(&What::Ready);
+        Mouth { write: Rc::new(words.write.try_clone().unwrap()), id: 1, generation: 1 }.say(&What::Ready);
         assert_eq!(words.next().unwrap().map(|word| word.id), Some(1));
     }
 }

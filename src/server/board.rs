@@ -201,7 +201,11 @@ impl Board {
     /// A connection more, or one less.
     pub(super) fn connection(&self, slot: usize, opened: bool) {
         let Some(line) = self.line(slot) else { return };
-        if opened { line.open.fetch_add(1, Ordering::Relaxed) } else { line.open.fetch_sub(1, Ordering::Relaxed) };
+        if opened {
+            line.open.fetch_add(1, Ordering::Relaxed)
+        } else {
+            line.open.fetch_sub(1, Ordering::Relaxed)
+        };
     }
 
     /// A call of the handler begins, until what is returned is dropped.

@@ -89,7 +89,11 @@ where
     let of = worker.clone();
     let answer = service_fn(move |request| answer(of.clone(), service.clone(), request));
     let mut builder = auto::Builder::new(Here(worker.clone()));
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME.min(manners.idle.unwrap_or(HEAD_TIME))).max_buf_size(BUFFER);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME.min(manners.idle.unwrap_or(HEAD_TIME)))
+        .max_buf_size(BUFFER);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD_TIME).keep_alive_timeout(WRITE_TIME);
     let mut connection = pin!(builder.serve_connection(io, answer));
 
@@ -131,7 +135,11 @@ where
 type Answer<B> = Response<Either<B, Empty<Bytes>>>;
 
 /// One request. A service that fails or panics is answered for with 500.
-async fn answer<S, B>(worker: Worker, service: TowerToHyperService<S>, request: Request<Incoming>) -> Result<Answer<B>, Infallible>
+async fn answer<S, B>(
+    worker: Worker,
+    service: TowerToHyperService<S>,
+    request: Request<Incoming>,
+) -> Result<Answer<B>, Infallible>
 where
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + 'static,
     S::Error: Into<Box<dyn StdError + Send + Sync>>,

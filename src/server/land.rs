@@ -9,7 +9,8 @@ use std::rc::Rc;
 use super::board::Board;
 use super::calls::Calls;
 use super::config::Config;
-use super::log::Log;
+use super::log::{Level, Log};
+use super::pidfile::PidFile;
 use super::ports::Port;
 use super::timers::TIMERS;
 use super::worker::Worker;
@@ -20,6 +21,29 @@ use crate::process::privileges::Resolved;
 use crate::process::roll::Roll;
 use crate::task::{TaskQueue, TaskSize};
 use crate::{Result, Timer};
+
+/// Where the settings come from: what the program set, and over it a file and the environment, where it said so.
+#[derive(Clone)]
+pub(super) struct Source {
+    pub(super) base: Config,
+    pub(super) file: Option<PathBuf>,
+    pub(super) environment: bool,
+}
+
+impl Source {
+    /// Reads them, and looks at them as a whole.
+    pub(super) fn read(&self) -> Result<Config> {
+        let mut config = self.base.clone();
+        if let Some(file) = &self.file {
+            config = config.with_file(file)?;
+        }
+        if self.environment {
+            config = config.with_environment(std::env::vars_os())?;
+        }
+        config.validate()?;
+        Ok(config)
+    }
+}
 
 /// What a process that the user added does: it ends when it is asked to leave, or is started again.
 pub(super) type Body = Rc<dyn Fn(Worker) -> Pin<Box<dyn Future<Output = Result<()>>>>>;
@@ -34,10 +58,11 @@ pub(super) struct User {
 pub(super) struct Land {
     /// As the manager has read it last; a process goes by what was there when it was forked.
     pub(super) config: RefCell<Config>,
-    /// Read again by SIGHUP.
-    pub(super) file: Option<PathBuf>,
+    /// From where SIGHUP reads it again.
+    pub(super) source: Source,
     pub(super) calls: Rc<dyn Calls>,
     pub(super) ports: RefCell<Vec<Port>>,
+    pub(super) pid_file: RefCell<Option<PidFile>>,
     pub(super) users: Vec<User>,
     pub(super) async_tasks: bool,
     pub(super) log: Log,
@@ -55,9 +80,10 @@ pub(super) struct Land {
 /// What the land is made for.
 pub(super) struct Plan {
     pub(super) config: Config,
-    pub(super) file: Option<PathBuf>,
+    pub(super) source: Source,
     pub(super) calls: Rc<dyn Calls>,
     pub(super) ports: Vec<Port>,
+    pub(super) pid_file: Option<PidFile>,
     pub(super) users: Vec<User>,
     pub(super) async_tasks: bool,
     pub(super) log: Log,
@@ -67,7 +93,7 @@ pub(super) struct Plan {
 
 impl Land {
     pub(super) fn new(plan: Plan) -> Result<Land> {
-        let Plan { config, file, calls, ports, users, async_tasks, log, privileges, cpus } = plan;
+        let Plan { config, source, calls, ports, pid_file, users, async_tasks, log, privileges, cpus } = plan;
         let places = config.workers as usize + config.task_workers as usize + users.len();
         let lines = Roll::new(slots(places))?;
         let inboxes = Roll::new(places)?;
@@ -78,9 +104,10 @@ impl Land {
             board: Board::new(places)?,
             bus: Bus::new(&inboxes, size)?,
             config: RefCell::new(config),
-            file,
+            source,
             calls,
             ports: RefCell::new(ports),
+            pid_file: RefCell::new(pid_file),
             users,
             async_tasks,
             log,
@@ -102,6 +129,36 @@ impl Land {
 
     pub(super) fn places(&self) -> usize {
         self.workers() + self.task_workers() + self.users.len()
+    }
+
+    /// Where it listens.
+    pub(super) fn addresses(&self) -> String {
+        let ports = self.ports.borrow();
+        let all: Vec<_> = ports.iter().filter_map(|port| Some(port.listeners.first()?.address.to_string())).collect();
+        all.join(", ")
+    }
+
+    /// The calling process is the one from here on that removes what is on the disk: its master has died.
+    pub(super) fn inherit(&self) {
+        for listener in self.ports.borrow_mut().iter_mut().flat_map(|port| &mut port.listeners) {
+            listener.adopt();
+        }
+        if let Some(file) = self.pid_file.borrow_mut().as_mut()
+            && let Err(error) = file.adopt()
+        {
+            self.log.line(Level::Warning, error);
+        }
+    }
+
+    /// Reads the settings again; which keys have changed that only a restart would heed. Those that it heeds are heeded by processes forked from here on.
+    ///
+    /// # Errors
+    /// As when they were read first; then all is left as it was.
+    pub(super) fn reconfigure(&self) -> Result<Vec<String>> {
+        let new = self.source.read()?;
+        let mut config = self.config.borrow_mut();
+        config.take_over(&new);
+        Ok(config.differing(&new))
     }
 
     /// The timers of a line.

@@ -26,7 +26,8 @@ use tokio::task::{LocalSet, spawn_local};
 
 use super::board::{Count, State};
 use super::calls::{Calls, guarded, guarded_now};
-use super::config::{Config, open_files};
+use super::config::Config;
+use super::config::check::open_files;
 use super::conn::Marks;
 use super::conn::serve::Manners;
 use super::land::Land;
@@ -35,10 +36,9 @@ use super::mail::Mail;
 use super::ports::{self, Terms};
 use super::timers::Timers;
 use super::worker::{Inner, Worker};
-use crate::process::crew::{ORPHAN, Member, Post, Role};
+use crate::process::crew::{Member, ORPHAN, Post, Role};
 use crate::process::title::Title;
 use crate::process::word::What;
-use crate::sys::child::die_with;
 use crate::sys::fork::seal_structures;
 use crate::sys::ready::watch as watch_fd;
 use crate::sys::signal::{SignalFd, SignalSet};
@@ -68,7 +68,7 @@ fn begin(land: &Rc<Land>, post: Post) -> Result<i32> {
     land.log.become_role(name.as_str());
     dress(land, &name, index)?;
     // A change of user clears the request; and the parent may have died meanwhile.
-    if !die_with(post.parent, Signal::KILL)? {
+    if !post.die_with_parent()? {
         return Ok(ORPHAN);
     }
     seal_structures();
@@ -104,7 +104,7 @@ fn dress(land: &Land, name: &str, index: usize) -> Result<()> {
     land.privileges.assume()
 }
 
-fn worker(land: &Land, post: &Post, leaving: watch::Receiver<bool>) -> Result<Worker> {
+fn worker(land: &Rc<Land>, post: &Post, leaving: watch::Receiver<bool>) -> Result<Worker> {
     let member = post.member;
     let slot = u32::try_from(member.slot).map_err(|_| super::board::no_place(member.slot, 0))?;
     let tenancy = land.lines.attach(slot)?;
@@ -125,6 +125,7 @@ fn worker(land: &Land, post: &Post, leaving: watch::Receiver<bool>) -> Result<Wo
         places: land.places(),
         board: land.board.clone(),
         mouth: post.mouth.clone(),
+        land: land.clone(),
         mail: Mail::new(land.bus.clone(), member.id)?,
         sender: land.tasks.as_ref().map(|tasks| tasks.sender(&tenancy)).transpose()?,
         tenancy,
@@ -178,7 +179,11 @@ async fn work(land: &Rc<Land>, worker: &Worker, asked: &AsyncFd<OwnedFd>, leave:
     };
     // Spoken before the end, for who is killed says nothing.
     if tokio::time::timeout(grace * 9 / 10, worker.all_done()).await.is_err() {
-        worker.complain(format_args!("still here, {:.1} s after it was asked to leave: {}", (grace * 9 / 10).as_secs_f64(), worker.holds()));
+        worker.complain(format_args!(
+            "still here, {:.1} s after it was asked to leave: {}",
+            (grace * 9 / 10).as_secs_f64(),
+            worker.holds()
+        ));
         worker.all_done().await;
     }
     if let Err(why) = worker.call(guarded(calls.worker_stop(worker))).await {

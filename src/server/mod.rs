@@ -43,6 +43,7 @@ mod ports;
 #[cfg(test)]
 mod testing;
 mod timers;
+mod watched;
 mod worker;
 
 pub use board::{ProcessStats, State, Stats};

@@ -75,7 +75,7 @@ pub(super) fn open(port: &Port, worker: &Worker, terms: &Terms) -> Result<impl F
         End::Stream(acceptor, server)
     } else {
         let Serve::Calls(calls) = &port.serve else {
-            return Err(Error::Config { why: format!("{}: HTTP is served on streams, not on datagrams", listener.address) });
+            return Err(Error::NoStream { address: listener.address.to_string() });
         };
         End::Datagrams(Rc::new(datagrams(listener, tcp)?), calls.clone())
     };
@@ -210,7 +210,9 @@ async fn receive(socket: Rc<Datagrams>, calls: Rc<dyn Calls>, worker: Worker) {
         let (len, from): (usize, Peer) = match next {
             Ok(next) => next,
             // What an earlier answer met (ICMP) is reported here.
-            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::Interrupted) => continue,
+            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::Interrupted) => {
+                continue;
+            }
             Err(error) => {
                 if !std::mem::replace(&mut told, true) {
                     worker.complain(format_args!("cannot receive, trying again until it works: {error}"));

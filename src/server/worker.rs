@@ -13,6 +13,8 @@ use tokio::task::spawn_local;
 use super::board::{Board, Count, Stats, no_place};
 use super::conn::{Conn, ConnId};
 use super::handler::Bytes;
+use super::land::Land;
+use super::log::Level;
 use super::mail::{Mail, Order};
 use super::timers::Timers;
 use crate::process::crew::Member;
@@ -29,6 +31,7 @@ pub(super) struct Inner {
     pub(super) places: usize,
     pub(super) board: Board,
     pub(super) mouth: Mouth,
+    pub(super) land: Rc<Land>,
     pub(super) mail: Mail,
     /// None where there are no task workers.
     pub(super) sender: Option<Sender>,
@@ -290,7 +293,7 @@ impl Worker {
 
     /// Tells the operator.
     pub(super) fn complain(&self, what: fmt::Arguments<'_>) {
-        self.inner.mouth.say(&What::Trouble(what.to_string()));
+        self.inner.land.log.line(Level::Warning, what);
     }
 
     pub(super) fn count_request(&self) {

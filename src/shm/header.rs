@@ -49,6 +49,10 @@ pub(crate) enum Kind {
     TaskData = 26,
     #[cfg(feature = "server")]
     TaskHead = 27,
+    #[cfg(feature = "server")]
+    Board = 28,
+    #[cfg(feature = "server")]
+    BoardLines = 29,
 }
 
 shared! {

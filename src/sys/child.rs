@@ -75,3 +75,14 @@ pub(crate) fn die_with(parent: Pid, signal: Signal) -> Result<bool> {
     rustix::process::set_parent_process_death_signal(Some(signal)).map_err(Error::system("prctl(PR_SET_PDEATHSIG)"))?;
     Ok(rustix::process::getppid() == Some(parent))
 }
+
+/// Has orphaned descendants come to the calling process, which is then the one to reap them, instead of to the first process of the system.
+pub(crate) fn take_orphans() -> Result<()> {
+    // SAFETY: the call takes numbers and touches no memory.
+    let answer = unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+    if answer == 0 {
+        Ok(())
+    } else {
+        Err(Error::System { call: "prctl(PR_SET_CHILD_SUBREAPER)", source: std::io::Error::last_os_error() })
+    }
+}

@@ -102,7 +102,7 @@ pub(crate) fn structures_allowed(what: &'static str) -> Result<()> {
 
 /// How many threads this process has: the directory of its tasks has a link for each, and two of its own. 0.7 µs.
 #[cfg(feature = "server")]
-fn thread_count() -> Result<usize> {
+pub(crate) fn thread_count() -> Result<usize> {
     let stat = rustix::fs::stat("/proc/self/task").map_err(Error::system("counting the threads in /proc/self/task"))?;
     Ok((stat.st_nlink as usize).saturating_sub(2))
 }

@@ -43,6 +43,14 @@ impl Supervisor {
         }
     }
 
+    /// A worker wants to be renewed. The word of one that is not the one of its place any more says nothing about its successor.
+    pub(super) fn worn(&mut self, id: usize, said_by: u32, out: &mut Vec<Command>) {
+        let current = self.places.get(id).and_then(|place| place.current.as_ref());
+        if current.is_some_and(|life| life.seat.generation == said_by && life.is_running()) {
+            self.reload(Which::Place(id), out);
+        }
+    }
+
     /// When a successor may be forked; `None` while one boots, or when there is nothing to renew.
     pub(super) fn next_renewal(&self) -> Option<Millis> {
         let idle = self.phase == Phase::Running && !self.places.iter().any(Place::is_renewing);

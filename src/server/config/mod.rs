@@ -14,7 +14,8 @@
 //! that contradict each other are errors that name the key, the value and what is allowed. Later sources win over earlier ones, key by key.
 #![forbid(unsafe_code)]
 
-mod check;
+mod again;
+pub(super) mod check;
 mod given;
 #[cfg(test)]
 mod tests;

@@ -34,6 +34,9 @@ const LIFE_BITS: u32 = 20;
 const NUMBER_BITS: u32 = 64 - PLACE_BITS - LIFE_BITS;
 
 impl ConnId {
+    /// So many places can be named.
+    pub(super) const PLACES: usize = 1 << PLACE_BITS;
+
     /// `life` counts on for ever and only its last bits are kept: an id of 2^20 lives before is not told apart.
     pub(super) fn new(place: usize, life: u32, number: u32) -> ConnId {
         let life = u64::from(life) & ((1 << LIFE_BITS) - 1);
@@ -101,7 +104,11 @@ pub struct Conn {
 
 impl fmt::Debug for Conn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Conn").field("id", &self.id()).field("peer", self.peer()).field("waiting", &self.waiting()).finish()
+        f.debug_struct("Conn")
+            .field("id", &self.id())
+            .field("peer", self.peer())
+            .field("waiting", &self.waiting())
+            .finish()
     }
 }
 

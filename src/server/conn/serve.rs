@@ -28,8 +28,16 @@ pub(in crate::server) struct Manners {
 }
 
 /// Serves `conn` to its end.
-pub(in crate::server) async fn serve(stream: Stream, conn: &Conn, worker: &Worker, calls: &Rc<dyn Calls>, manners: Manners) {
-    let failed = |what: &str, why: String| worker.complain(format_args!("{what} of connection {} ({}): {why}", conn.id(), conn.peer()));
+pub(in crate::server) async fn serve(
+    stream: Stream,
+    conn: &Conn,
+    worker: &Worker,
+    calls: &Rc<dyn Calls>,
+    manners: Manners,
+) {
+    let failed = |what: &str, why: String| {
+        worker.complain(format_args!("{what} of connection {} ({}): {why}", conn.id(), conn.peer()))
+    };
     let connected = worker.call(guarded(calls.connect(worker, conn))).await;
     if let Err(why) = connected {
         failed("connect", why);

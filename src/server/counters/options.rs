@@ -1,11 +1,11 @@
 //! Where and with how many workers the counters server runs, and what it tells.
 #![forbid(unsafe_code)]
 
-use super::config::Config;
-use super::listen::address::{Address, Host};
-use super::listen::open::{Opening, open};
 use super::manager::{Clockwork, manage};
 use crate::process::supervise::Policy;
+use crate::server::config::Config;
+use crate::server::listen::address::{Address, Host};
+use crate::server::listen::open::{Opening, open};
 use crate::sys::fork::one_thread;
 use crate::{Error, Result};
 use std::fmt;
@@ -159,7 +159,7 @@ impl Counters {
             return Err(Error::WrongProcess { call, expected: "process that bound the port", pid });
         }
         one_thread(call)?;
-        let policy = Policy { grace: self.grace, ..Policy::default() };
+        let policy = Policy { grace: self.grace, reload_grace: self.grace, ..Policy::default() };
         let clockwork = Clockwork { beat: self.beat, quiet: self.quiet };
         manage(self.listener, self.address, self.workers, policy, clockwork, &mut tell)
     }

@@ -1,0 +1,194 @@
+//! The master: made everything that is shared, owns what is on the disk, and watches over the manager.
+//!
+//! Signals come here, for this is the process in the pid file. TERM and INT stop the manager in good order, QUIT at once; all others are passed on. A manager
+//! that dies is replaced: its children were killed by the kernel, come to the master (which has said that it takes orphans), are recovered and reaped, and
+//! what they shared is as whole as ever.
+#![forbid(unsafe_code)]
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::calls::guarded_now;
+use super::daemon::Report;
+use super::land::Land;
+use super::log::Level;
+use super::manager::{CALL, GAVE_UP, manage};
+use super::notify::Notifier;
+use crate::process::crew::{Crew, Demand, Duty, Post, Role, Told, Trade};
+use crate::process::supervise::{Millis, Outcome, Policy};
+use crate::sys::child::{self, End};
+use crate::{Error, Result};
+
+/// What the manager may take longer than those it waits for.
+const MORE: Duration = Duration::from_secs(2);
+
+struct Master<'a> {
+    land: Rc<Land>,
+    notifier: Notifier,
+    report: Option<&'a mut Report>,
+    started: bool,
+    /// What ends the server before anybody asked for it.
+    end: Cell<Option<Error>>,
+    signal: Option<Signal>,
+    /// For systemd's watchdog: when it wants to hear from us again.
+    alive: Option<(Duration, std::time::Instant)>,
+}
+
+/// Runs the server; `report` is told when it is ready.
+pub(super) fn run(land: Land, notifier: Notifier, report: Option<&mut Report>) -> Result<()> {
+    let grace = land.config.borrow().stop_grace + MORE;
+    // Orphans of a dead manager come to this process, to be recovered and reaped.
+    child::take_orphans()?;
+    let policy = Policy {
+        grace: Millis::try_from(grace.as_millis()).unwrap_or(Millis::MAX),
+        // There is but one, and without it there is nobody: it is tried for as long as this process is there, and gives up by its status.
+        failures: u32::MAX,
+        ..Policy::default()
+    };
+    let mut crew = Crew::new(CALL, vec![Duty { role: Role::Worker, places: 1, policy }])?;
+    let alive = notifier.alive_every().map(|every| (every, std::time::Instant::now()));
+    let land = Rc::new(land);
+    let mut master =
+        Master { land: land.clone(), notifier, report, started: false, end: Cell::new(None), signal: None, alive };
+    let outcome = crew.run(&mut master);
+    let Master { end, .. } = master;
+    drop(crew);
+    if land.log.lost() > 0 {
+        land.log.line(Level::Warning, "stopped");
+    }
+    let hook = guarded_now(|| {
+        land.calls.shutdown();
+        Ok(())
+    });
+    if let Err(why) = hook {
+        land.log.line(Level::Error, format_args!("shutdown: {why}"));
+    }
+    if let Some(error) = end.take() {
+        return Err(error);
+    }
+    match outcome? {
+        Outcome::Stopped => {
+            land.log.line(Level::Info, "stopped");
+            Ok(())
+        }
+        Outcome::NeverReady { deaths } => Err(Error::NeverReady { deaths }),
+    }
+}
+
+impl Master<'_> {
+    fn log(&self, level: Level, text: impl std::fmt::Display) {
+        self.land.log.line(level, text);
+    }
+
+    /// Everybody is ready for the first time.
+    fn ready(&mut self) {
+        if std::mem::replace(&mut self.started, true) {
+            return;
+        }
+        self.log(Level::Info, format_args!("ready: {}", self.land.addresses()));
+        let told = self.notifier.ready(std::process::id(), &self.land.addresses());
+        self.complain("tell the service manager", told);
+        // Whoever started a daemon and has not waited for it saw a start that failed.
+        if let Some(Err(error)) = self.report.as_mut().map(|report| report.ready()) {
+            self.end.set(Some(error));
+        }
+        let land = &self.land;
+        let hook = guarded_now(|| {
+            land.calls.start(&land.board.stats());
+            Ok(())
+        });
+        if let Err(why) = hook {
+            self.log(Level::Error, format_args!("start: {why}"));
+        }
+    }
+
+    fn complain(&self, what: &str, done: Result<()>) {
+        if let Err(error) = done {
+            self.log(Level::Warning, format_args!("cannot {what}: {error}"));
+        }
+    }
+
+    fn died(&mut self, end: End) {
+        if end == End::Exit(GAVE_UP) {
+            let deaths = self.land.board.given_up().unwrap_or(1);
+            self.end.set(Some(Error::NeverReady { deaths }));
+        }
+    }
+}
+
+impl Trade for Master<'_> {
+    fn work(&mut self, post: Post) -> i32 {
+        manage(self.land.clone(), post)
+    }
+
+    /// The manager stops in good order when this process is gone, however it went.
+    fn last_signal(&self) -> Signal {
+        Signal::TERM
+    }
+
+    fn told(&mut self, told: Told<'_>) {
+        match told {
+            Told::Ready { .. } => self.ready(),
+            Told::Died { pid, end, .. } => {
+                self.died(end);
+                self.log(
+                    Level::Error,
+                    format_args!("the manager (pid {pid}) is gone, and with it all workers: starting another"),
+                );
+            }
+            Told::Killing { pid, .. } => {
+                self.log(Level::Error, format_args!("the manager (pid {pid}) did not leave in time: killing it"));
+            }
+            Told::Failed { .. } | Told::NotStarted { .. } | Told::StartsLater { .. } => self.log(Level::Error, told),
+            Told::Closing => {
+                self.complain("tell the service manager", self.notifier.stopping());
+                let land = &self.land;
+                let hook = guarded_now(|| {
+                    land.calls.before_shutdown();
+                    Ok(())
+                });
+                if let Err(why) = hook {
+                    self.log(Level::Error, format_args!("before_shutdown: {why}"));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn signal(&mut self, signal: Signal) -> Option<Vec<Demand>> {
+        self.signal = Some(signal);
+        match signal {
+            Signal::TERM | Signal::INT => None,
+            Signal::QUIT => Some(vec![Demand::Pass(signal), Demand::Stop]),
+            _ => {
+                if signal == Signal::WINCH {
+                    self.land.log.reopen();
+                }
+                Some(vec![Demand::Pass(signal)])
+            }
+        }
+    }
+
+    fn next_due(&self) -> Option<Duration> {
+        self.alive.map(|(_, next)| next.saturating_duration_since(std::time::Instant::now()))
+    }
+
+    fn turn(&mut self, demands: &mut Vec<Demand>) -> Result<()> {
+        if let Some((every, next)) = &mut self.alive
+            && *next <= std::time::Instant::now()
+        {
+            *next = std::time::Instant::now() + *every;
+            let told = self.notifier.alive();
+            self.complain("tell the service manager", told);
+        }
+        let end = self.end.take();
+        if end.is_some() {
+            demands.push(Demand::Stop);
+        }
+        self.end.set(end);
+        Ok(())
+    }
+}
