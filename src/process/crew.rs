@@ -155,6 +155,7 @@ impl Crew {
             match word.what {
                 What::Ready => self.happen(trade, Event::Ready { id, generation }),
                 What::Worn => self.happen(trade, Event::Worn { id, generation }),
+                What::Renewed => self.tell(trade, Seat { id, generation, slot: 0 }, |member| Told::Renewed { member }),
                 What::Trouble(text) => {
                     let mut known = self.members.iter().map(|(_, member)| *member);
                     let said_by = known.find(|of| (of.id, of.generation) == (id, generation));

@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Bytes of one record: id and generation (4 each), kind (1), length of the text (1), text.
@@ -24,6 +24,7 @@ const SLICE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 const READY: u8 = 1;
 const TROUBLE: u8 = 2;
 const WORN: u8 = 3;
+const RENEWED: u8 = 4;
 
 /// What was said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub(crate) enum What {
     Trouble(String),
     /// The worker has done as much as it was to do, and wants to be renewed.
     Worn,
+    /// A manager has renewed whom its master wanted to be renewed, as far as it could.
+    Renewed,
 }
 
 /// One word, and who said it.
@@ -62,7 +65,7 @@ impl Words {
 
     /// A worker's half; closes the manager's in this process.
     pub(crate) fn into_mouth(self, id: u32, generation: u32) -> Mouth {
-        Mouth { write: Rc::new(self.write), id, generation }
+        Mouth { write: Arc::new(self.write), id, generation }
     }
 
     /// The next word, if there is one. Never waits.
@@ -92,7 +95,7 @@ impl AsFd for Words {
 /// A worker's half: says words.
 #[derive(Clone)]
 pub(crate) struct Mouth {
-    write: Rc<OwnedFd>,
+    write: Arc<OwnedFd>,
     id: u32,
     generation: u32,
 }
@@ -107,7 +110,9 @@ impl Mouth {
         loop {
             match rustix::io::write(&*self.write, &record) {
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) if matches!(what, What::Ready | What::Worn) && Instant::now() < until => {
+                Err(Errno::AGAIN)
+                    if matches!(what, What::Ready | What::Worn | What::Renewed) && Instant::now() < until =>
+                {
                     // Whatever it returns, the next write tells.
                     let _ = poll(&mut [PollFd::new(&*self.write, PollFlags::OUT)], Some(&SLICE));
                 }
@@ -121,6 +126,7 @@ fn encode(id: u32, generation: u32, what: &What) -> [u8; RECORD] {
     let (kind, text) = match what {
         What::Ready => (READY, ""),
         What::Worn => (WORN, ""),
+        What::Renewed => (RENEWED, ""),
         What::Trouble(text) => (TROUBLE, text.as_str()),
     };
     let text = &text.as_bytes()[..text.floor_char_boundary(RECORD - HEAD)];
@@ -138,6 +144,7 @@ fn decode(record: &[u8; RECORD]) -> Option<Word> {
     let what = match record[8] {
         READY => What::Ready,
         WORN => What::Worn,
+        RENEWED => What::Renewed,
         TROUBLE => {
             let text = record.get(HEAD..HEAD + usize::from(record[9]))?;
             What::Trouble(String::from_utf8_lossy(text).into_owned())
@@ -155,7 +162,7 @@ mod tests {
     fn words_come_out_as_they_went_in_and_long_ones_are_cut_at_a_character() {
         let words = Words::new().unwrap();
         assert_eq!(words.next().unwrap(), None);
-        let mouth = Mouth { write: Rc::new(words.write.try_clone().unwrap()), id: 7, generation: 3 };
+        let mouth = Mouth { write: Arc::new(words.write.try_clone().unwrap()), id: 7, generation: 3 };
         mouth.say(&What::Ready);
         mouth.say(&What::Trouble("no descriptors".into()));
         mouth.say(&What::Trouble("ä".repeat(200)));
@@ -169,7 +176,7 @@ mod tests {
     #[test]
     fn a_full_pipe_drops_words_and_blocks_nobody() {
         let words = Words::new().unwrap();
-        let mouth = Mouth { write: Rc::new(words.write.try_clone().unwrap()), id: 0, generation: 1 };
+        let mouth = Mouth { write: Arc::new(words.write.try_clone().unwrap()), id: 0, generation: 1 };
         for _ in 0..10_000 {
             mouth.say(&What::Trouble("much".into()));
         }
@@ -189,7 +196,7 @@ mod tests {
     fn garbage_is_skipped() {
         let words = Words::new().unwrap();
         rustix::io::write(&words.write, &[0xff; RECORD]).unwrap();
-        Mouth { write: Rc::new(words.write.try_clone().unwrap()), id: 1, generation: 1 }.say(&What::Ready);
+        Mouth { write: Arc::new(words.write.try_clone().unwrap()), id: 1, generation: 1 }.say(&What::Ready);
         assert_eq!(words.next().unwrap().map(|word| word.id), Some(1));
     }
 }

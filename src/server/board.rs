@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::process::crew::slots;
 use crate::shm::{Kind, Place, Region, Row, shared};
 use crate::sync::{AtomicU64, Ordering, clock};
+use crate::sys::identity::process_is_dead;
 use crate::{Error, Result};
 
 shared! {
@@ -166,6 +167,25 @@ impl Board {
         if crashed {
             self.inner.totals.crashes.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// For a manager that begins: those whom another one forked are dead or dying, for the kernel kills them with it. Waits until they are, and empties
+    /// their lines; false when one was still there at the end of `patience`.
+    pub(super) fn take_over(&self, patience: Duration) -> bool {
+        let end = clock::now() + u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
+        for (slot, line) in self.inner.lines.iter().enumerate() {
+            let pid = line.tenant.load(Ordering::Acquire) as u32;
+            while pid != 0 && !process_is_dead(pid) {
+                if clock::now() > end {
+                    return false;
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if pid != 0 {
+                self.moved_out(slot, true);
+            }
+        }
+        true
     }
 
     pub(super) fn started(&self) {

@@ -35,9 +35,7 @@ use crate::{Error, Result};
 
 /// A server of several processes; see [`Server::builder`].
 #[derive(Debug)]
-pub struct Server {
-    never: std::convert::Infallible,
-}
+pub enum Server {}
 
 /// Where something is served, and by whom; None: by the handler that the server is run with.
 type Wanted = (Address, Option<Serve>);

@@ -118,13 +118,11 @@ impl Log {
         }
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "the server that is being built on it is its user"))]
     /// Lines that were lost and not told yet.
     pub(crate) fn lost(&self) -> u64 {
         self.lost.get()
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "the server that is being built on it is its user"))]
     /// Opens the file anew, by its path: whoever rotates logs has moved the old one away. The old one stays in use when that fails, and is told.
     pub(crate) fn reopen(&self) {
         let Some(path) = &self.path else { return };

@@ -32,6 +32,9 @@ pub(super) const GAVE_UP: i32 = 2;
 /// The name under which errors speak of this call.
 pub(super) const CALL: &str = "Server::run";
 
+/// How long those may take to die whom the kernel kills.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 struct Manager {
     land: Rc<Land>,
     mouth: Mouth,
@@ -50,6 +53,9 @@ pub(super) fn manage(land: Rc<Land>, post: Post) -> i32 {
     let run = || -> Result<Outcome> {
         mask.make_mask()?;
         let mut crew = Crew::new(CALL, duties(&land))?;
+        if !land.board.take_over(PATIENCE) {
+            land.log.line(Level::Error, "a process of the manager before this one is still there");
+        }
         let missing = (0..land.workers() + land.task_workers()).collect();
         let mut manager = Manager { land: land.clone(), mouth, lifeline, orphaned: false, missing, told_ready: false };
         manager.hook("manager_start", |land| land.calls.manager_start());
@@ -153,6 +159,7 @@ impl Trade for Manager {
             Told::Reloaded { .. } => {
                 self.land.board.reloaded();
                 self.hook("after_reload", |land| land.calls.after_reload());
+                self.mouth.say(&What::Renewed);
             }
             _ => {}
         }
@@ -196,6 +203,7 @@ impl Trade for Manager {
                     Level::Error,
                     format_args!("the settings were read again and are not used, nothing is reloaded: {error}"),
                 );
+                self.mouth.say(&What::Renewed);
                 false
             }
         }

@@ -89,8 +89,7 @@ impl Master<'_> {
             return;
         }
         self.log(Level::Info, format_args!("ready: {}", self.land.addresses()));
-        let told = self.notifier.ready(std::process::id(), &self.land.addresses());
-        self.complain("tell the service manager", told);
+        self.tell_ready();
         // Whoever started a daemon and has not waited for it saw a start that failed.
         if let Some(Err(error)) = self.report.as_mut().map(|report| report.ready()) {
             self.end.set(Some(error));
@@ -103,6 +102,11 @@ impl Master<'_> {
         if let Err(why) = hook {
             self.log(Level::Error, format_args!("start: {why}"));
         }
+    }
+
+    fn tell_ready(&self) {
+        let told = self.notifier.ready(std::process::id(), &self.land.addresses());
+        self.complain("tell the service manager", told);
     }
 
     fn complain(&self, what: &str, done: Result<()>) {
@@ -132,6 +136,7 @@ impl Trade for Master<'_> {
     fn told(&mut self, told: Told<'_>) {
         match told {
             Told::Ready { .. } => self.ready(),
+            Told::Renewed { .. } => self.tell_ready(),
             Told::Died { pid, end, .. } => {
                 self.died(end);
                 self.log(
@@ -166,6 +171,8 @@ impl Trade for Master<'_> {
             _ => {
                 if signal == Signal::WINCH {
                     self.land.log.reopen();
+                } else {
+                    self.complain("tell the service manager", self.notifier.reloading());
                 }
                 Some(vec![Demand::Pass(signal)])
             }

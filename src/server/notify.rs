@@ -73,11 +73,6 @@ impl Notifier {
         self.send("WATCHDOG=1")
     }
 
-    /// The process that signals go to has changed.
-    pub(crate) fn main_process(&self, pid: u32) -> Result<()> {
-        self.send(&format!("MAINPID={pid}"))
-    }
-
     fn send(&self, message: &str) -> Result<()> {
         let Some((socket, address)) = &self.socket else { return Ok(()) };
         loop {
@@ -132,8 +127,7 @@ mod tests {
             assert!((before..=clock::now() / 1000).contains(&usec));
             notifier.stopping().unwrap();
             notifier.alive().unwrap();
-            notifier.main_process(8).unwrap();
-            assert_eq!([next(&manager), next(&manager), next(&manager)], ["STOPPING=1", "WATCHDOG=1", "MAINPID=8"]);
+            assert_eq!([next(&manager), next(&manager)], ["STOPPING=1", "WATCHDOG=1"]);
         }
     }
 

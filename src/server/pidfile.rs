@@ -67,7 +67,6 @@ impl PidFile {
         Err(bad(io::Error::other("others remove it as fast as it is made")))
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "the server that is being built on it is its user"))]
     /// Makes the calling process the one that removes it, and the one that is named in it: a manager whose master has died.
     ///
     /// # Errors

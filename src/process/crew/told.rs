@@ -38,6 +38,8 @@ pub(crate) enum Told<'a> {
     Kept { member: Member, deaths: u32 },
     /// The reload is over, as far as it got.
     Reloaded { renewed: usize, kept: usize },
+    /// It has itself renewed those that it was told to.
+    Renewed { member: Member },
     /// The end begins: nobody new is let in.
     Closing,
     /// The kernel refused to do something to a child.
@@ -94,6 +96,7 @@ impl fmt::Display for Told<'_> {
             Self::Reloaded { renewed, kept } => {
                 write!(f, "reloaded: {renewed} renewed, {kept} keep their old process")
             }
+            Self::Renewed { member } => write!(f, "{member} has renewed its own"),
             Self::Closing => f.write_str("stopping"),
             Self::Failed { what, pid, error } => write!(f, "cannot {what} process {pid}: {error}"),
         }

@@ -54,20 +54,17 @@ impl Config {
     }
 
     /// Connections that the whole server may hold.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the server that is being built on it is its user"))]
     pub(crate) fn connections(&self, files: u64) -> u64 {
         let possible = Self::connections_of_a_worker(files).saturating_mul(self.workers.into());
         self.max_connections.map_or(possible.min(CONNECTIONS), u64::from)
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "the server that is being built on it is its user"))]
     /// After how many requests a worker is replaced: `lot` is any number, by chance. `None`: never.
     pub(crate) fn max_request_by_lot(&self, lot: u64) -> Option<u64> {
         by_lot(self.max_request, self.max_request_grace, lot)
     }
 
     /// The same of a task worker.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the server that is being built on it is its user"))]
     pub(crate) fn task_max_request_by_lot(&self, lot: u64) -> Option<u64> {
         by_lot(self.task_max_request, self.task_max_request_grace, lot)
     }

@@ -18,7 +18,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 use tokio::time::timeout;
 
 use super::handler::Bytes;
@@ -90,8 +90,10 @@ struct Inner {
     reader: Notify,
     /// For the writer: something was queued, or closed.
     writer: Notify,
-    /// For those who send: something was written, or gone.
+    /// For who sends: something was written, or gone.
     room: Notify,
+    /// Whose turn it is to wait for room: in the order in which they came, so that nobody overtakes, and a long piece is not starved by short ones.
+    turn: Mutex<()>,
     /// For who tells the handler of the marks.
     marked: Notify,
 }
@@ -126,6 +128,7 @@ impl Conn {
             reader: Notify::new(),
             writer: Notify::new(),
             room: Notify::new(),
+            turn: Mutex::new(()),
             marked: Notify::new(),
         };
         Conn { inner: Rc::new(inner) }
@@ -160,9 +163,10 @@ impl Conn {
         let data = data.into();
         let marks = self.inner.marks;
         let sent = async {
+            let _turn = self.inner.turn.lock().await;
             loop {
                 let room = self.inner.room.notified();
-                match self.try_send(data.clone()) {
+                match self.queue(data.clone()) {
                     Err(Error::Full { .. }) => room.await,
                     done => return done,
                 }
@@ -178,9 +182,17 @@ impl Conn {
     /// The same without waiting.
     ///
     /// # Errors
-    /// [`Error::Full`]; [`Error::Closed`]; [`Error::TooLong`].
+    /// [`Error::Full`], also while others wait for room; [`Error::Closed`]; [`Error::TooLong`].
     pub fn try_send(&self, data: impl Into<Bytes>) -> Result<()> {
-        let (inner, data) = (&*self.inner, data.into());
+        match self.inner.turn.try_lock() {
+            Ok(_turn) => self.queue(data.into()),
+            Err(_) if !self.is_open() => Err(Error::Closed),
+            Err(_) => Err(Error::Full { capacity: self.inner.marks.most }),
+        }
+    }
+
+    fn queue(&self, data: Bytes) -> Result<()> {
+        let inner = &*self.inner;
         if inner.phase.get() != Phase::Open {
             return Err(Error::Closed);
         }

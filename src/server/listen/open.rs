@@ -72,7 +72,6 @@ impl Listener {
         matches!(self.address, Address::Tcp(..) | Address::Unix(..))
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "the server that is being built on it is its user"))]
     /// Makes the calling process the one that removes the socket's file.
     pub(crate) fn adopt(&mut self) {
         if let Some(file) = &mut self.file {
@@ -197,7 +196,6 @@ pub(crate) struct Tuning {
     send: usize,
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the server that is being built on it is its user"))]
 impl Tuning {
     pub(crate) fn of(config: &Config) -> Self {
         let keepalive = config.tcp_keepalive.then(|| {
