@@ -9,7 +9,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::io::Errno;
-use rustix::process::{Pid, test_kill_process};
+use rustix::process::{Pid, WaitId, WaitIdOptions, test_kill_process, waitid};
 
 /// A thread of some process, for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +76,12 @@ pub(crate) fn process_is_dead(pid: u32) -> bool {
         return true;
     }
     let Some(process) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return false };
+    // Of a child the kernel tells without /proc, which a parent that has run out of descriptors cannot read; and of a
+    // process whose first thread alone has ended it tells nothing yet.
+    let ended = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    if matches!(waitid(WaitId::Pid(process), ended), Ok(Some(_))) {
+        return true;
+    }
     let gone = || test_kill_process(process) == Err(Errno::SRCH);
     // A first thread that ended is a zombie while others of its process live, and is counted among them.
     gone() || stat(&format!("/proc/{pid}/stat")).map_or_else(gone, |stat| stat.has_ended() && stat.threads <= 1)
