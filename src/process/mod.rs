@@ -1,6 +1,7 @@
 //! Floor 5: processes that work for a parent, and what keeps them running.
 //!
-//! [`Process`] is one of them: a closure in a fork, with a line both ways. [`Cpus`] and [`Privileges`] say where it runs and who it is.
+//! [`Process`] is one of them: a closure in a fork, with a line both ways. A [`Pool`] is several of them that are replaced when they end. [`Cpus`] and [`Privileges`] say
+//! where they run and who they are.
 //!
 //! # Supervision
 //!
@@ -56,6 +57,7 @@ pub(crate) mod crew;
 mod exit;
 pub(crate) mod lifeline;
 mod link;
+mod pool;
 mod privileges;
 mod report;
 mod spawn;
@@ -66,5 +68,6 @@ pub(crate) mod word;
 pub use affinity::Cpus;
 pub use exit::{Exit, Status};
 pub use link::Link;
+pub use pool::{Context, Message, Pool, PoolStats, WorkerStats};
 pub use privileges::Privileges;
 pub use spawn::{Process, ProcessBuilder};

@@ -184,7 +184,7 @@ impl Process {
                 let why = wrong.unwrap_or_else(|| exit.to_string());
                 return Err(Error::Boot { name: self.name.clone(), why });
             }
-            wait_for_any(&[self.ear.as_fd(), self.line.other.as_fd()], None)?;
+            let _ = wait_for_any(&[self.ear.as_fd(), self.line.other.as_fd()], None)?;
         }
     }
 
