@@ -6,7 +6,9 @@ mod single;
 
 use commons::process::{Cpus, Exit, Link, Privileges, Process};
 use commons::{AtomicLong, Error, Lock, recover};
-use rustix::process::{Pid, Signal, getpid, kill_process, set_child_subreaper, test_kill_process};
+use rustix::process::{
+    Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, test_kill_process, waitpid,
+};
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -242,8 +244,17 @@ fn dies_with_parent_as(privileges: &Privileges) {
     assert!(!is_gone(inner));
     drop(middle);
     // It comes to us now, and is dead or about to be.
-    let status = rustix::process::waitpid(Some(pid(inner)), rustix::process::WaitOptions::empty()).unwrap().unwrap().1;
-    assert_eq!(status.terminating_signal(), Some(9));
+    let mut status = None;
+    let end = Instant::now() + PATIENCE;
+    while status.is_none() && Instant::now() < end {
+        status = waitpid(Some(pid(inner)), WaitOptions::NOHANG).unwrap();
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    if status.is_none() {
+        kill_process(pid(inner), Signal::KILL).unwrap();
+        waitpid(Some(pid(inner)), WaitOptions::empty()).unwrap();
+    }
+    assert_eq!(status.and_then(|(_, status)| status.terminating_signal()), Some(9));
     set_child_subreaper(None).unwrap();
 }
 

@@ -10,136 +10,24 @@
 #![forbid(unsafe_code)]
 
 use super::lifeline::Lifeline;
-use super::supervise::{Command, Event, Group, Millis, Outcome, Policy, SLOTS, Seat, Supervisor, Which, Why};
-use super::word::{Mouth, What, Words};
+use super::supervise::{Command, Event, Group, Millis, Outcome, Seat, Supervisor, Which, Why};
+use super::word::{What, Words};
 use crate::sys::child;
 use crate::sys::fork::fork_and_run;
 use crate::sys::signal::{SignalFd, SignalSet, default_action};
 use crate::{Error, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::AsFd;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, getpid};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 mod told;
+mod trade;
 
 pub(crate) use told::Told;
-
-/// What a place is for. Workers and task workers say when they are ready ([`Post::mouth`]); a successor that never does is none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
-    /// Renewed by SIGUSR1.
-    Worker,
-    /// Renewed by SIGUSR1 and by SIGUSR2.
-    Task,
-    /// Renewed by no signal; and when such processes end again and again, nothing else ends with them.
-    User,
-}
-
-/// A group of places, as whoever makes the crew describes it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Duty {
-    pub(crate) role: Role,
-    /// How many; may be none.
-    pub(crate) places: usize,
-    pub(crate) policy: Policy,
-}
-
-/// One life: where, and which.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Member {
-    /// Its duty, counted in the order in which they were given.
-    pub(crate) group: usize,
-    pub(crate) role: Role,
-    /// Its place, counted within its group.
-    pub(crate) index: usize,
-    /// Its place, counted through all groups.
-    pub(crate) id: usize,
-    /// Which process in that place: 1 for the first, and one more for each that followed.
-    pub(crate) generation: u32,
-    /// Its line of a scoreboard of [`slots`] lines; no other has it while this one lives.
-    pub(crate) slot: usize,
-}
-
-/// How many lines a scoreboard needs for a crew of so many places.
-pub(crate) const fn slots(places: usize) -> usize {
-    places * SLOTS
-}
-
-/// What a child starts with.
-pub(crate) struct Post {
-    pub(crate) member: Member,
-    /// The process that forked it.
-    pub(crate) parent: Pid,
-    /// Readable (end of file) when the parent is gone.
-    pub(crate) lifeline: OwnedFd,
-    /// For telling the parent that it is ready, or in trouble.
-    pub(crate) mouth: Mouth,
-    /// The signal mask for the time in which it works: what was blocked before there was a crew, and all that a crew reads. A
-    /// terminal sends those to the whole group, and it is the parent's business what they mean; SIGTERM asks this one to leave,
-    /// and is for it to read.
-    pub(crate) mask: SignalSet,
-}
-
-/// What is to be done, for a reason that is no death and no deadline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Demand {
-    Stop,
-    Kill,
-    Reload(Which),
-    /// Send this to all children.
-    Pass(Signal),
-}
-
-/// What a crew is for.
-pub(crate) trait Trade {
-    /// Runs in the child, whose exit status it returns. First of all it closes what the child must not hold.
-    fn work(&mut self, post: Post) -> i32;
-
-    /// Hears what happens; in the parent, between two decisions, and must not wait for anything.
-    fn told(&mut self, told: Told<'_>);
-
-    /// What a child of the crew is sent when the parent dies, however it dies.
-    fn last_signal(&self) -> Signal {
-        Signal::KILL
-    }
-
-    /// What a child that does not leave still holds, in a few words, for the log.
-    fn holds(&self, _member: &Member) -> String {
-        String::new()
-    }
-
-    /// Adds the descriptors for which the crew is to wait too.
-    fn watch<'a>(&'a self, _fds: &mut Vec<PollFd<'a>>) {}
-
-    /// In how long [`Trade::turn`] is wanted at the latest.
-    fn next_due(&self) -> Option<Duration> {
-        None
-    }
-
-    /// Runs once in each turn of the loop; what it wants from the crew it adds to `demands`.
-    ///
-    /// # Errors
-    /// Ends the crew, and so the process: what a trade cannot go on without.
-    fn turn(&mut self, _demands: &mut Vec<Demand>) -> Result<()> {
-        Ok(())
-    }
-
-    /// What a signal means to this trade; `None`: what it means to every crew.
-    fn signal(&mut self, _signal: Signal) -> Option<Vec<Demand>> {
-        None
-    }
-
-    /// SIGHUP: reads the configuration again; then it means what SIGUSR1 means, unless this says no.
-    fn reconfigure(&mut self) -> bool {
-        true
-    }
-
-    /// SIGWINCH: opens the logs again.
-    fn reopen(&mut self) {}
-}
+pub(crate) use trade::{Demand, Duty, Member, Post, Role, Trade, slots};
 
 /// The signals that a crew reads, apart from SIGCHLD.
 const SIGNALS: [Signal; 7] =
@@ -267,8 +155,8 @@ impl Crew {
             match word.what {
                 What::Ready => self.happen(trade, Event::Ready { id, generation }),
                 What::Trouble(text) => {
-                    let known = self.members.iter().map(|(_, member)| *member);
-                    let said_by = known.filter(|of| (of.id, of.generation) == (id, generation)).next();
+                    let mut known = self.members.iter().map(|(_, member)| *member);
+                    let said_by = known.find(|of| (of.id, of.generation) == (id, generation));
                     if let Some(member) = said_by.or_else(|| self.member(Seat { id, generation, slot: 0 })) {
                         trade.told(Told::Trouble { member, text: &text });
                     }
@@ -421,14 +309,13 @@ impl Crew {
         drop((held, self.signals.take()));
         let Ok(id) = u32::try_from(member.id) else { return NOT_BEGUN };
         let mouth = words.into_mouth(id, member.generation);
-        match child::die_with(parent, trade.last_signal()) {
-            Ok(true) => {
-                let mask = self.before.with(&SIGNALS);
-                trade.work(Post { member, parent, lifeline: watched, mouth, mask })
-            }
+        let (mask, last_signal) = (self.before.with(&SIGNALS), trade.last_signal());
+        let post = Post { member, parent, last_signal, lifeline: watched, mouth, mask };
+        match post.die_with_parent() {
+            Ok(true) => trade.work(post),
             Ok(false) => ORPHAN,
             Err(error) => {
-                mouth.say(&What::Trouble(format!("cannot start: {error}")));
+                post.mouth.say(&What::Trouble(format!("cannot start: {error}")));
                 NOT_BEGUN
             }
         }

@@ -16,24 +16,37 @@
 //!              lifeline: open while the manager lives ▶  leaves when it ends
 //! ```
 //!
-//! * `supervise` is a pure state machine: it makes no system call and reads no clock, so respawn storms and races
-//!   at shutdown are unit tests. Whoever carries its commands out decides nothing.
+//! * `supervise` is a pure state machine: it makes no system call and reads no clock, so respawn storms, reloads and
+//!   races at shutdown are unit tests. Whoever carries its commands out decides nothing.
+//! * `crew` carries them out: the loop of a process that has children, whatever those are for.
 //! * `word` is how a worker tells its manager something: fixed records in one pipe, each written in one piece.
 //! * `lifeline` is how a worker learns that its manager is gone.
+//! * `pool` is a crew whose workers run one closure and have a mailbox each.
 //! * `spawn` is one process beside this one, with its life (`boot`), a line to it (`link`), a report of how it went (`report`) and an end (`exit`).
 //! * `privileges`, `affinity` and `title` are what a process makes of itself after the fork: who it is, where it runs, what it is called.
 //!
-//! # A worker's place
+//! # A place, and the lives in it
+//!
+//! A place is filled for ever; who fills it has a generation, and a slot of its own (a line of a scoreboard). What one life goes
+//! through:
 //!
 //! ```text
 //!            fork fails: wait, try again
 //!           ┌────────────┐
 //!           ▼            │
-//!        ┌─────┐  fork  ┌┴────────┐ forked ┌─────────┐  stop   ┌─────────┐ deadline ┌────────┐
-//!        │ Due ├───────▶│ Forking ├───────▶│ Running ├────────▶│ Leaving ├─────────▶│ Killed │
-//!        └─────┘        └─────────┘        └────┬────┘         └────┬────┘          └───┬────┘
-//!           ▲    died: recover, reap, wait      │                   │ died              │ died
-//!           └───────────────────────────────────┘                   └──────▶ Gone ◀─────┘
+//!        ┌─────┐  fork  ┌┴────────┐ forked ┌─────────┐ asked ┌─────────┐ deadline ┌────────┐
+//!        │ Due ├───────▶│ Forking ├───────▶│ Running ├──────▶│ Leaving ├─────────▶│ Killed │
+//!        └─────┘        └─────────┘        └────┬────┘       └────┬────┘          └───┬────┘
+//!           ▲    died: recover, reap, wait      │                 │ died              │ died
+//!           └───────────────────────────────────┘                 └──────▶ gone ◀─────┘
+//! ```
+//!
+//! All are asked when a stop comes. In a reload a place has two lives for a while: its current one, and a successor that boots. When the
+//! successor says that it is ready, it is the current one, and the other is asked. The place is never served by nobody:
+//!
+//! ```text
+//!   old        ─── serves ──────────────────────────┬─ asked: finishes ─┤ gone
+//!   successor             fork ─── boots ─── ready ─┴─ serves ────────────────────▶
 //! ```
 //!
 //! # Who may die when
@@ -47,6 +60,9 @@
 //! * *The manager.* The kernel kills its workers (parent-death signal). A worker whose manager died before it could
 //!   ask for that notices because its parent is another process by then; and should the request ever be lost (a change
 //!   of credentials clears it), the lifeline's end still comes.
+//! * *A successor, before it is ready.* The old one knows nothing of it and serves on. It is tried again, later each time, and
+//!   given up in the end; one that hangs is killed first. *The old one, while its successor boots:* the place is as
+//!   empty as after any death, and the successor fills it as soon as it is ready.
 //! * *A late word of a dead worker* carries the generation that wrote it, and is dropped when its place has a newer one.
 
 #![forbid(unsafe_code)]

@@ -13,18 +13,17 @@ pub use mail::Message;
 pub use tally::{PoolStats, WorkerStats};
 
 use super::affinity::Cpus;
-use super::crew::{Crew, Demand, Duty, Member, Post, Role, Told, Trade};
+use super::crew::{Crew, Demand, Duty, Member, ORPHAN, Post, Role, Told, Trade};
 use super::exit::{Status, panic_text};
 use super::privileges::{Privileges, Resolved};
 use super::supervise::{Outcome, Policy, Which};
 use super::title::Title;
 use super::word::What;
-use crate::sys::child::die_with;
 use crate::sys::fork::{one_thread, seal_structures};
 use crate::sys::signal::{SignalFd, SignalSet};
 use crate::{Error, Result};
 use mail::Mail;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, getpid};
 use std::fmt;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -42,8 +41,6 @@ const MAILBOX: usize = 1 << 18;
 const FAILED: i32 = 1;
 /// The status of one whose closure panicked.
 const PANICKED: i32 = 101;
-/// The status of one whose manager was gone before it had begun.
-const ORPHAN: i32 = 3;
 
 /// Workers that run one closure, each in a process of its own.
 ///
@@ -87,8 +84,11 @@ pub struct Pool<'a> {
     boot: Duration,
     spread: Option<Cpus>,
     privileges: Privileges,
-    log: Option<Box<dyn FnMut(&str) + 'a>>,
+    log: Option<Log<'a>>,
 }
+
+/// Hears a line.
+type Log<'a> = Box<dyn FnMut(&str) + 'a>;
 
 impl<'a> Pool<'a> {
     /// A pool of so many workers, 1 ..= 256.
@@ -178,6 +178,7 @@ impl<'a> Pool<'a> {
         let root = self.privileges.resolve()?;
         let shared = Shared {
             places: self.workers,
+            manager: getpid(),
             mail: Rc::new(Mail::new(self.workers, self.mailbox, max)?),
             tally: Rc::new(Tally::new(self.workers)?),
         };
@@ -213,6 +214,7 @@ fn milliseconds(what: &'static str, time: Duration) -> Result<u64> {
 #[derive(Clone)]
 struct Shared {
     places: usize,
+    manager: Pid,
     mail: Rc<Mail>,
     tally: Rc<Tally>,
 }
@@ -226,35 +228,28 @@ struct Work<'a, F> {
 }
 
 impl<S: Status, F: FnMut(&Context) -> S> Work<'_, F> {
-    /// What a worker makes of itself before its closure runs; none when the manager is gone.
-    fn prepare(&self, post: Post) -> std::result::Result<Option<Context>, (Post, Error)> {
-        let ready = || {
-            seal_structures();
-            let asked = SignalFd::new(&SignalSet::of(&[Signal::TERM]))?;
-            post.mask.make_mask()?;
-            // These two look into /proc, which the new root directory may not have.
-            if let Some(cpus) = &self.pool.spread {
-                cpus.nth(post.member.index).confine()?;
-            }
-            self.pool.title(post.member.index)?.show()?;
-            self.privileges.assume()?;
-            // Once more: a change of credentials has taken the first request back.
-            Ok((asked, die_with(post.parent, self.last_signal())?))
-        };
-        match ready() {
-            Ok((asked, true)) => Ok(Some(Context::new(post, asked, self.shared.clone()))),
-            Ok((_, false)) => Ok(None),
-            Err(error) => Err((post, error)),
+    /// What a worker makes of itself before its closure runs: where it will find that it was asked to leave. None when the manager is gone.
+    fn prepare(&self, post: &Post) -> Result<Option<SignalFd>> {
+        seal_structures();
+        let asked = SignalFd::new(&SignalSet::of(&[Signal::TERM]))?;
+        post.mask.make_mask()?;
+        // These two look into /proc, which the new root directory may not have.
+        if let Some(cpus) = &self.pool.spread {
+            cpus.nth(post.member.index).confine()?;
         }
+        self.pool.title(post.member.index)?.show()?;
+        self.privileges.assume()?;
+        // Once more: a change of credentials has taken the first request back.
+        Ok(post.die_with_parent()?.then_some(asked))
     }
 }
 
 impl<S: Status, F: FnMut(&Context) -> S> Trade for Work<'_, F> {
     fn work(&mut self, post: Post) -> i32 {
-        let context = match self.prepare(post) {
-            Ok(Some(context)) => context,
+        let context = match self.prepare(&post) {
+            Ok(Some(asked)) => Context::new(post, asked, self.shared.clone()),
             Ok(None) => return ORPHAN,
-            Err((post, error)) => {
+            Err(error) => {
                 post.mouth.say(&What::Trouble(format!("cannot start: {error}")));
                 return FAILED;
             }

@@ -1,18 +1,24 @@
 //! What a worker tells its manager: fixed records in one pipe that all workers share.
 //!
 //! A record is shorter than PIPE_BUF, so the kernel writes it whole or not at all: a worker killed in the middle of
-//! `write` leaves no half record that would garble the next worker's. Neither end ever blocks. A full pipe means that
-//! the manager has not run for thousands of words; the word is then dropped, and the worker goes on.
+//! `write` leaves no half record that would garble the next worker's. A full pipe means that the manager has not run for
+//! hundreds of words; the word is then dropped, and the worker goes on. Only the word that it is ready waits for a while.
 #![forbid(unsafe_code)]
 
 use crate::{Error, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
+use std::time::{Duration, Instant};
 
 /// Bytes of one record: id and generation (4 each), kind (1), length of the text (1), text.
 const RECORD: usize = 160;
 const HEAD: usize = 10;
+
+/// How long the word "ready" waits for room at most; and how long until it looks again.
+const PATIENCE: Duration = Duration::from_secs(5);
+const SLICE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 const READY: u8 = 1;
 const TROUBLE: u8 = 2;
@@ -88,9 +94,21 @@ pub(crate) struct Mouth {
 
 impl Mouth {
     /// Says one word, or drops it when the pipe is full or the manager gone (of which the lifeline tells).
+    ///
+    /// That it is ready a worker says but once, and a reload waits for it: that word waits a while for room in the pipe.
     pub(crate) fn say(&self, what: &What) {
         let record = encode(self.id, self.generation, what);
-        while rustix::io::write(&self.write, &record) == Err(Errno::INTR) {}
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match rustix::io::write(&self.write, &record) {
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) if *what == What::Ready && Instant::now() < until => {
+                    // Whatever it returns, the next write tells.
+                    let _ = poll(&mut [PollFd::new(&self.write, PollFlags::OUT)], Some(&SLICE));
+                }
+                _ => return,
+            }
+        }
     }
 }
 
@@ -146,10 +164,18 @@ mod tests {
         let words = Words::new().unwrap();
         let mouth = Mouth { write: words.write.try_clone().unwrap(), id: 0, generation: 1 };
         for _ in 0..10_000 {
-            mouth.say(&What::Ready);
+            mouth.say(&What::Trouble("much".into()));
         }
-        let held = std::iter::from_fn(|| words.next().unwrap()).take(10_000).count();
-        assert!((1..10_000).contains(&held), "{held}");
+        // But that it is ready is not lost: it waits for the manager to read.
+        std::thread::scope(|scope| {
+            scope.spawn(|| mouth.say(&What::Ready));
+            let all = || std::iter::from_fn(|| words.next().unwrap()).take(10_000);
+            let (mut held, deadline) = (0, Instant::now() + PATIENCE);
+            while !all().inspect(|_| held += 1).any(|word| word.what == What::Ready) {
+                assert!(Instant::now() < deadline, "the word got lost");
+            }
+            assert!((2..10_000).contains(&held), "{held}");
+        });
     }
 
     #[test]

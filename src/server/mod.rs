@@ -13,10 +13,10 @@
 //! | file | what it does |
 //! |---|---|
 //! | `counters` | the public face: options, binding, running |
-//! | `manager` | carries out what `process::supervise` decides |
+//! | `manager` | what the manager's crew (`process::crew`) is for, and what is told of it |
 //! | `worker` | a worker's life: boot, accept, leave |
 //! | `connection` | one connection: HTTP/1.1, its time limits, its end at a shutdown |
-//! | `watched` | a socket that knows whether a request is under way, and gives up on a peer that does not read |
+//! | `watched` | a socket that knows whether a request is under way, gives up on a peer that does not read, and closes so that it is heard |
 //! | `http` | requests to responses |
 //! | `board` | the shared numbers |
 //! | `visits` | the shared tables: visits by path and by client |
@@ -34,18 +34,27 @@
 //! `hits` of a place and the `total` are added to by the worker in that place, by atomic addition, before the response
 //! is written: a client that has read n responses finds a total of at least n, whoever was killed meanwhile. A worker
 //! that dies between the two additions leaves `total` one ahead of the sum of hits; nothing is ever lost or torn.
-//! `starts`, `crashes` are added to by the manager alone. `pid` is written by the manager after the fork and also by
-//! the worker before it accepts (the same value, so their order does not matter), and zeroed by the manager after the
-//! death; two workers are never in one place at the same time, for a place is filled only when its last worker has been
-//! reaped.
+//! `starts`, `crashes` and `pid` are written by the manager alone: the pid of a place is that of the worker that was forked for it when it
+//! was empty, or that has taken it over; a death takes it away only if it is still the dead one's. Two workers may be in
+//! one place, in a reload; the connections that each holds are counted in a line of its own (its slot), which is zeroed when it is dead.
 //!
-//! # A shutdown
+//! # A shutdown, and a reload
 //!
 //! SIGTERM or SIGINT: the manager closes its copy of the listening socket and sends each worker SIGTERM. A worker takes
-//! over what already waits in the kernel's queue, closes the socket, closes idle connections, answers the requests that
-//! are under way with `Connection: close`, and leaves when the last connection has ended. Who has not left when its
+//! over what already waits in the kernel's queue, closes the socket, and answers whatever is asked with `Connection: close`. It leaves
+//! when the last connection has ended. Who has not left when its
 //! time is over is killed, and the log says how many connections it still held. SIGQUIT, or a second SIGTERM, kills at once.
 //! The manager returns when no child is left.
+//!
+//! SIGUSR1 or SIGHUP: the same, one place after the other, each with a successor that accepts from the same socket before
+//! the old worker is asked. No request may fail for it, and that hangs on how connections are closed:
+//!
+//! * One on which a request is under way is closed after the response, which says so. What the client has sent behind that
+//!   request is read and dropped, for a while: closed with something unread, the kernel would reset the connection, and the response might be lost.
+//! * One on which nothing is under way is not closed at once. A request may be on its way, and whoever closes then answers it with
+//!   nothing. It stays open for a second (`connection::LINGER`; less where the grace is short); who asks in that time is answered, and told to
+//!   close. Who does not is closed, after a last look into the kernel's buffer, in the same turn of the loop. What remains is the time
+//!   that a request travels, and a client that asks just then after a second of silence: HTTP/1.1 has no way to exclude it.
 //!
 //! # What is told
 //!

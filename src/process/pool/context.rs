@@ -4,7 +4,7 @@
 use super::Shared;
 use super::mail::{Mail, Message};
 use super::tally::PoolStats;
-use crate::process::crew::{Member, Post};
+use crate::process::crew::Post;
 use crate::process::word::{Mouth, What};
 use crate::robust::{Patience, SLICE};
 use crate::sync::clock;
@@ -13,7 +13,7 @@ use crate::sys::pidfd::wait_for_any;
 use crate::sys::signal::SignalFd;
 use crate::{Channel, Error, Notifier, Result};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::process::{Pid, Signal, getppid};
+use rustix::process::{Signal, getppid};
 use std::cell::Cell;
 use std::fmt;
 use std::time::Duration;
@@ -23,9 +23,9 @@ use std::time::Duration;
 /// A worker is *ready* when it first waits (`recv`, `sleep`), says so ([`ready`](Context::ready)), or returns without an error. One that dies before was never any
 /// good: the next one starts after a wait that doubles, a reload does not put it in the place of one that works, and if it is so from the start, the pool gives up.
 pub struct Context {
-    member: Member,
+    id: usize,
+    generation: u32,
     shared: Shared,
-    manager: Pid,
     lifeline: OwnedFd,
     mouth: Mouth,
     /// Readable once this worker was asked to leave.
@@ -42,15 +42,16 @@ enum Waited<R> {
 
 impl Context {
     pub(super) fn new(post: Post, asked: SignalFd, shared: Shared) -> Context {
-        let Post { member, parent, lifeline, mouth, .. } = post;
+        let Post { member, lifeline, mouth, .. } = post;
         let (ready, leaving) = (Cell::new(false), Cell::new(false));
-        Context { member, shared, manager: parent, lifeline, mouth, asked, ready, leaving }
+        let (id, generation) = (member.index, member.generation);
+        Context { id, generation, shared, lifeline, mouth, asked, ready, leaving }
     }
 
     /// The worker's place: 0 .. [`workers`](Context::workers). A worker that is replaced has the same.
     #[must_use]
     pub fn id(&self) -> usize {
-        self.member.index
+        self.id
     }
 
     /// How many workers the pool has.
@@ -62,13 +63,13 @@ impl Context {
     /// Which process this is in its place: 1 for the first, and one more for each that followed.
     #[must_use]
     pub fn generation(&self) -> u32 {
-        self.member.generation
+        self.generation
     }
 
     /// The pool's manager: the process to send signals to.
     #[must_use]
     pub fn manager(&self) -> u32 {
-        self.manager.as_raw_nonzero().get().unsigned_abs()
+        self.shared.manager.as_raw_nonzero().get().unsigned_abs()
     }
 
     /// Says that this worker has begun its work. Not needed by one that waits for messages.
@@ -257,8 +258,9 @@ impl Context {
 
     fn tell_manager(&self, signal: Signal) -> Result<()> {
         // While it is our parent its number is nobody else's.
-        if getppid() == Some(self.manager) {
-            child::signal(self.manager, signal)
+        let manager = self.shared.manager;
+        if getppid() == Some(manager) {
+            child::signal(manager, signal)
         } else {
             Err(Error::Gone { pid: self.manager() })
         }

@@ -230,11 +230,3 @@ impl Place {
         free.then(|| (self.spaced(self.renew_at), current.epoch))
     }
 }
-
-impl Policy {
-    /// The wait before try number `failures` + 1.
-    pub(super) fn wait(&self, failures: u32) -> Millis {
-        let doublings = failures.saturating_sub(1).min(16);
-        (self.first_wait << doublings).min(self.longest_wait)
-    }
-}

@@ -2,95 +2,16 @@
 
 use super::*;
 
-const CRASH: End = End::Signal(9);
+mod chance;
+mod reloads;
+mod world;
 
-/// A machine with a model of the processes behind it: forks succeed and get ascending pids.
-struct World {
-    machine: Supervisor,
-    now: Millis,
-    next_pid: Pid,
-    refuse_forks: bool,
-    log: Vec<(Millis, Command)>,
-}
-
-impl World {
-    fn new(workers: usize) -> Self {
-        let machine = Supervisor::new(workers, Policy::default());
-        let mut world = Self { machine, now: 1_000, next_pid: 100, refuse_forks: false, log: Vec::new() };
-        world.send(Event::Tick);
-        world
-    }
-
-    fn send(&mut self, event: Event) {
-        let mut events = std::collections::VecDeque::from([event]);
-        for _ in 0..10_000 {
-            let Some(event) = events.pop_front() else { return };
-            for command in self.machine.handle(self.now, event) {
-                self.log.push((self.now, command));
-                if let Command::Fork { id, .. } = command {
-                    events.push_back(if self.refuse_forks {
-                        Event::ForkFailed { id }
-                    } else {
-                        self.next_pid += 1;
-                        Event::Forked { id, pid: self.next_pid }
-                    });
-                }
-            }
-        }
-        panic!("the machine does not come to rest");
-    }
-
-    /// Lets time pass, with a tick at each deadline, as the real loop does it.
-    fn pass(&mut self, time: Millis) {
-        let end = self.now + time;
-        for _ in 0..100_000 {
-            match self.machine.next_deadline() {
-                Some(at) if at <= end => {
-                    self.now = at.max(self.now);
-                    self.send(Event::Tick);
-                }
-                _ => {
-                    self.now = end;
-                    return;
-                }
-            }
-        }
-        panic!("the machine spins");
-    }
-
-    fn pid(&self, id: usize) -> Pid {
-        self.machine.places[id].pid().expect("a process in that place")
-    }
-
-    fn make_ready(&mut self, id: usize) {
-        let generation = self.machine.places[id].generation;
-        self.send(Event::Ready { id, generation });
-    }
-
-    fn die(&mut self, id: usize, end: End) {
-        self.send(Event::Died { pid: self.pid(id), end });
-    }
-
-    fn take(&mut self) -> Vec<Command> {
-        self.log.drain(..).map(|(_, command)| command).collect()
-    }
-
-    fn forks(&self) -> usize {
-        self.log.iter().filter(|(_, command)| matches!(command, Command::Fork { .. })).count()
-    }
-
-    fn finished(&self) -> Option<Outcome> {
-        self.log.iter().find_map(|(_, command)| match command {
-            Command::Finish(outcome) => Some(*outcome),
-            _ => None,
-        })
-    }
-}
+use world::{CRASH, World, fork, group, seat, vacated};
 
 #[test]
 fn all_places_are_forked_at_once() {
     let mut world = World::new(3);
-    let forks: Vec<_> = (0..3).map(|id| Command::Fork { id, generation: 1 }).collect();
+    let forks: Vec<_> = (0..3).map(|id| fork(id, 1)).collect();
     assert_eq!(world.take(), forks);
     assert_eq!(world.machine.next_deadline(), None);
 }
@@ -108,9 +29,9 @@ fn a_death_is_recovered_then_reaped_then_recorded_then_replaced() {
         [
             Command::Recover { pid },
             Command::Reap { pid },
-            Command::Vacate { id: 0, crashed: true },
-            Command::TellDeath { id: 0, pid, end: CRASH, again: Some(0) },
-            Command::Fork { id: 0, generation: 2 },
+            Command::Vacate { seat: seat(0, 1), pid, crashed: true },
+            Command::TellDeath { seat: seat(0, 1), pid, end: CRASH, again: Some(0) },
+            fork(0, 2),
         ]
     );
 }
@@ -123,8 +44,8 @@ fn a_worker_that_leaves_by_itself_is_replaced_and_is_no_crash() {
     world.take();
     world.die(0, End::Exit(0));
     let log = world.take();
-    assert!(log.contains(&Command::Vacate { id: 0, crashed: false }));
-    assert!(log.contains(&Command::Fork { id: 0, generation: 2 }));
+    assert_eq!(vacated(&log), [(0, false)]);
+    assert!(log.contains(&fork(0, 2)));
 }
 
 #[test]
@@ -165,7 +86,7 @@ fn early_deaths_wait_longer_each_time_and_a_ready_word_forgives_them() {
 fn one_that_dies_of_its_first_request_cannot_spin() {
     let mut world = World::new(1);
     for _ in 0..1_000 {
-        if world.machine.places[0].pid().is_some() {
+        if world.current(0).is_some() {
             world.make_ready(0);
             world.die(0, CRASH);
         }
@@ -213,7 +134,11 @@ fn stop_asks_each_once_and_finishes_when_all_are_gone() {
     world.send(Event::Stop);
     assert_eq!(
         world.take(),
-        [Command::CloseListener, Command::Ask { id: 0, pid: first }, Command::Ask { id: 1, pid: second },]
+        [
+            Command::CloseListener,
+            Command::Ask { seat: seat(0, 1), pid: first },
+            Command::Ask { seat: seat(1, 1), pid: second },
+        ]
     );
     world.die(0, End::Exit(0));
     assert_eq!(world.finished(), None);
@@ -230,7 +155,7 @@ fn a_death_during_the_stop_is_not_replaced_and_counts_as_a_crash() {
     world.take();
     world.die(0, CRASH);
     let log = world.take();
-    assert!(log.contains(&Command::Vacate { id: 0, crashed: true }));
+    assert_eq!(vacated(&log), [(0, true)]);
     assert_eq!(log.last(), Some(&Command::Finish(Outcome::Stopped)));
     assert!(!log.iter().any(|command| matches!(command, Command::Fork { .. })));
 }
@@ -253,7 +178,7 @@ fn a_stop_during_boot_asks_too_and_a_late_ready_changes_nothing() {
     world.take();
     let pid = world.pid(0);
     world.send(Event::Stop);
-    assert!(world.take().contains(&Command::Ask { id: 0, pid }));
+    assert!(world.take().contains(&Command::Ask { seat: seat(0, 1), pid }));
     world.make_ready(0);
     assert_eq!(world.take(), []);
     world.die(0, End::Exit(0));
@@ -262,12 +187,15 @@ fn a_stop_during_boot_asks_too_and_a_late_ready_changes_nothing() {
 
 #[test]
 fn a_stop_between_fork_and_its_answer_kills_the_newcomer() {
-    let mut machine = Supervisor::new(1, Policy::default());
-    assert_eq!(machine.handle(0, Event::Tick), [Command::Fork { id: 0, generation: 1 }]);
+    let mut machine = Supervisor::new(&[group(1)]);
+    assert_eq!(machine.handle(0, Event::Tick), [fork(0, 1)]);
     assert_eq!(machine.handle(0, Event::Stop), [Command::CloseListener]);
-    assert_eq!(machine.handle(0, Event::Forked { id: 0, pid: 9 }), [Command::Kill { id: 0, pid: 9, overdue: false }]);
+    assert_eq!(
+        machine.handle(0, Event::Forked { id: 0, pid: 9 }),
+        [Command::Kill { seat: seat(0, 1), pid: 9, why: Why::Ending }]
+    );
     let last = machine.handle(0, Event::Died { pid: 9, end: CRASH });
-    assert!(last.contains(&Command::Vacate { id: 0, crashed: false }));
+    assert_eq!(vacated(&last), [(0, false)]);
     assert_eq!(last.last(), Some(&Command::Finish(Outcome::Stopped)));
     assert_eq!(machine.handle(0, Event::Stop), []);
     assert_eq!(machine.handle(0, Event::Kill), []);
@@ -283,10 +211,10 @@ fn who_does_not_leave_in_time_is_killed_once() {
     assert_eq!(world.take(), []);
     let pid = world.pid(1);
     world.pass(10_000);
-    assert_eq!(world.take(), [Command::Kill { id: 1, pid, overdue: true }]);
+    assert_eq!(world.take(), [Command::Kill { seat: seat(1, 1), pid, why: Why::Overdue }]);
     world.die(1, CRASH);
     let log = world.take();
-    assert!(log.contains(&Command::Vacate { id: 1, crashed: false }));
+    assert_eq!(vacated(&log), [(1, false)]);
     assert_eq!(log.last(), Some(&Command::Finish(Outcome::Stopped)));
 }
 
@@ -301,7 +229,7 @@ fn a_second_stop_kills_but_its_echo_does_not() {
     world.pass(50);
     let pid = world.pid(0);
     world.send(Event::Stop);
-    assert_eq!(world.take(), [Command::Kill { id: 0, pid, overdue: false }]);
+    assert_eq!(world.take(), [Command::Kill { seat: seat(0, 1), pid, why: Why::Ending }]);
     world.send(Event::Stop);
     assert_eq!(world.take(), []);
 }
@@ -331,7 +259,7 @@ fn a_failed_fork_is_tried_again_by_timer_and_the_others_live_on() {
     assert!((5..=12).contains(&world.forks()), "{} tries in ten seconds", world.forks());
     world.refuse_forks = false;
     world.pass(2_000);
-    assert!(world.machine.places[0].pid().is_some());
+    assert!(world.current(0).is_some());
     // A stop in the middle of failing forks ends as any other.
     world.refuse_forks = true;
     world.make_ready(0);
@@ -355,7 +283,7 @@ fn a_word_of_an_older_generation_is_dropped() {
 
 #[test]
 fn a_pid_that_comes_back_in_another_place_is_that_place() {
-    let mut machine = Supervisor::new(2, Policy::default());
+    let mut machine = Supervisor::new(&[group(2)]);
     let _ = machine.handle(0, Event::Tick);
     let _ = machine.handle(0, Event::Forked { id: 0, pid: 7 });
     let _ = machine.handle(0, Event::Forked { id: 1, pid: 8 });
@@ -363,9 +291,8 @@ fn a_pid_that_comes_back_in_another_place_is_that_place() {
     let _ = machine.handle(5_000, Event::Died { pid: 7, end: CRASH });
     let _ = machine.handle(5_000, Event::Forked { id: 0, pid: 8 });
     let _ = machine.handle(5_000, Event::Forked { id: 1, pid: 7 });
-    assert!(
-        machine.handle(9_000, Event::Died { pid: 8, end: CRASH }).contains(&Command::Vacate { id: 0, crashed: true })
-    );
+    let log = machine.handle(9_000, Event::Died { pid: 8, end: CRASH });
+    assert_eq!(vacated(&log), [(0, true)]);
 }
 
 #[test]
