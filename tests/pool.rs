@@ -1,28 +1,23 @@
-//! `Pool` with real processes: replaced, renewed, stopped, given up; and messages from any to any.
-//!
-//! Each pool runs in a `Process`, its manager; what its workers do they tell in shared memory, or by the manager's line, which they inherit. Dropping
-//! the manager ends everything.
+//! `Pool` with real processes: replaced, given up; and messages from any to any.
 
+mod managed;
 mod single;
 
-use commons::process::{Context, Cpus, Exit, Link, Pool, Privileges, Process};
+use commons::process::{Context, Cpus, Exit, Pool, Privileges, Process};
 use commons::{AtomicLong, Channel, Error, Lock};
-use rustix::process::{
-    Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, test_kill_process, waitpid,
-};
+use managed::{line, manage, numbers, own_pid, say, stop_well};
+use rustix::process::{Signal, getpid, kill_process};
+use single::{PATIENCE, ends_well, is_gone, pid, until};
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const TESTS: &[single::Test] = &[
     ("workers_that_are_killed_are_replaced", killed),
     ("messages_from_any_to_any_arrive_in_order", messages),
     ("what_waits_in_a_mailbox_outlives_its_worker", mailbox),
-    ("a_reload_renews_all_and_capacity_never_falls", reload),
-    ("term_ends_all_and_who_does_not_leave_is_killed", stop),
     ("a_worker_that_returns_is_replaced", returns),
     ("a_crash_loop_gives_up_and_says_why", crash_loop),
     ("one_bad_place_does_not_end_the_others", bad_place),
-    ("workers_die_with_their_manager", manager_killed),
     ("a_worker_is_who_and_where_it_was_told_to_be", told_to_be),
     ("a_worker_may_have_a_process_but_makes_no_structures", inside),
     ("what_is_out_of_range_is_refused", refused),
@@ -30,66 +25,6 @@ const TESTS: &[single::Test] = &[
 
 fn main() -> std::process::ExitCode {
     single::run(TESTS)
-}
-
-const PATIENCE: Duration = Duration::from_secs(30);
-const SOON: Duration = Duration::from_millis(1);
-
-#[track_caller]
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !done() {
-        assert!(Instant::now() < end, "waited in vain until {what}");
-        std::thread::sleep(Duration::from_micros(200));
-    }
-}
-
-fn numbers(n: usize) -> Vec<AtomicLong> {
-    (0..n).map(|_| AtomicLong::new(0).unwrap()).collect()
-}
-
-fn own_pid() -> i64 {
-    std::process::id().into()
-}
-
-fn pid(number: i64) -> Pid {
-    Pid::from_raw(i32::try_from(number).expect("a pid")).expect("a pid")
-}
-
-fn is_gone(number: i64) -> bool {
-    test_kill_process(pid(number)).is_err()
-}
-
-/// A manager that runs a pool; its log comes by its line.
-fn manage(run: impl FnOnce(&Link) -> commons::Result<()>) -> Process {
-    Process::spawn("manager", run).expect("a manager")
-}
-
-/// The next line of the log that has `part` in it.
-#[track_caller]
-fn line(manager: &Process, part: &str) -> String {
-    loop {
-        let text = String::from_utf8(manager.recv_timeout(PATIENCE).expect("a line")).expect("text");
-        if text.contains(part) {
-            return text;
-        }
-    }
-}
-
-#[track_caller]
-fn ends_well(mut manager: Process) {
-    let exit = manager.wait_timeout(PATIENCE).expect("an end");
-    assert!(exit.success(), "{exit}: {:?}", manager.error());
-}
-
-#[track_caller]
-fn stop_well(manager: Process) {
-    manager.kill(15).unwrap();
-    ends_well(manager);
-}
-
-fn say(link: &Link, line: &str) {
-    let _ = link.send(line.as_bytes());
 }
 
 fn killed() {
@@ -139,11 +74,11 @@ fn messages() {
         Pool::new(WORKERS).mailbox(2048).max_message(300).run(|cx| {
             let (mut sent, mut received) = ([0; WORKERS], [0; WORKERS]);
             while received != [EACH; WORKERS] || sent != [EACH; WORKERS] {
-                for to in 0..WORKERS {
-                    let n = sent[to];
+                for (to, next) in sent.iter_mut().enumerate() {
+                    let n = *next;
                     let message = [&n.to_ne_bytes()[..], &vec![n as u8; n as usize % 200]].concat();
                     if n < EACH && cx.try_send(to, &message).is_ok() {
-                        sent[to] += 1;
+                        *next += 1;
                     }
                 }
                 while let Ok(Some(message)) = cx.recv_timeout(Duration::ZERO) {
@@ -193,75 +128,6 @@ fn mailbox() {
         assert_eq!(manager.recv_timeout(PATIENCE).unwrap(), [n]);
     }
     stop_well(manager);
-}
-
-/// Serves until it is asked to leave; says how many serve when it has left.
-fn serve(cx: &Context, serving: &AtomicLong, pids: &[AtomicLong]) -> commons::Result<i64> {
-    serving.add(1);
-    pids[cx.id()].set(own_pid());
-    while cx.recv()?.is_some() {}
-    assert!(cx.exiting() && !cx.sleep(PATIENCE)?, "it stays so");
-    Ok(serving.sub(1))
-}
-
-fn reload() {
-    let (serving, least, pids) = (AtomicLong::new(0).unwrap(), AtomicLong::new(99).unwrap(), numbers(3));
-    let stopping = AtomicLong::new(0).unwrap();
-    let manager = manage(|link| {
-        Pool::new(3).log(|text| say(link, text)).run(|cx| {
-            let left = serve(cx, &serving, &pids)?;
-            if stopping.get() == 0 {
-                least.set(least.get().min(left));
-            } else if cx.id() == 0 {
-                say(link, &format!("stats: {} reloads, generation {}", cx.stats().reloads, cx.generation()));
-            }
-            Ok(())
-        })
-    });
-    until("all serve", || serving.get() == 3);
-    for signal in [10, 12, 1] {
-        let before: Vec<i64> = pids.iter().map(AtomicLong::get).collect();
-        manager.kill(signal).unwrap();
-        assert_eq!(line(&manager, "reloaded"), "reloaded: 3 renewed");
-        assert!(pids.iter().zip(&before).all(|(now, before)| now.get() != *before), "all are new");
-        until("the old ones are gone", || before.iter().all(|pid| is_gone(*pid)));
-    }
-    assert_eq!(least.get(), 3, "whoever left, three served");
-    stopping.set(1);
-    manager.kill(15).unwrap();
-    assert_eq!(line(&manager, "stats"), "stats: 3 reloads, generation 4");
-    ends_well(manager);
-}
-
-fn stop() {
-    let pids = numbers(2);
-    let manager = manage(|link| {
-        let pool = Pool::new(2).grace(Duration::from_millis(100)).log(|text| say(link, text));
-        pool.run(|cx| {
-            pids[cx.id()].set(own_pid());
-            cx.ready();
-            if cx.id() == 0 {
-                // It never runs out of messages, and leaves all the same.
-                cx.send(0, b"again")?;
-                while let Some(message) = cx.recv()? {
-                    cx.send(0, &message.bytes)?;
-                }
-                assert!(cx.try_recv()?.is_some_and(|message| message.from == 0));
-                return Ok(());
-            }
-            loop {
-                std::thread::sleep(PATIENCE);
-            }
-        })
-    });
-    until("both have begun", || pids.iter().all(|pid| pid.get() != 0));
-    manager.kill(15).unwrap();
-    assert_eq!(line(&manager, "stopping"), "stopping");
-    // And nothing of worker 0.
-    let wanted = format!("worker 1 (pid {}) did not leave in time, 0 messages wait for it: killing it", pids[1].get());
-    assert_eq!(line(&manager, "worker"), wanted);
-    ends_well(manager);
-    assert!(pids.iter().all(|pid| is_gone(pid.get())));
 }
 
 fn returns() {
@@ -319,52 +185,6 @@ fn bad_place() {
     until("it has failed more often than a lone one may", || starts[1].get() > 5);
     assert_eq!(starts[0].get(), 1);
     stop_well(manager);
-}
-
-/// A grandchild that has become ours; killed and reaped when the test fails.
-struct Orphan(Pid);
-
-impl Drop for Orphan {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let _ = kill_process(self.0, Signal::KILL);
-            let _ = waitpid(Some(self.0), WaitOptions::empty());
-        }
-    }
-}
-
-fn manager_killed() {
-    set_child_subreaper(Some(getpid())).unwrap();
-    let root = rustix::process::geteuid().is_root();
-    let pids = numbers(2);
-    let manager = manage(|_| {
-        let pool = Pool::new(2);
-        let pool = if root { pool.privileges(Privileges::new().user("nobody")) } else { pool };
-        pool.run(|cx| {
-            pids[cx.id()].set(own_pid());
-            // One that neither asks nor waits dies as well.
-            while cx.id() == 1 || cx.recv()?.is_some() {
-                std::thread::sleep(SOON);
-            }
-            Ok(())
-        })
-    });
-    until("both have begun", || pids.iter().all(|pid| pid.get() != 0));
-    drop(manager);
-    let end = |of: &AtomicLong| {
-        let _orphan = Orphan(pid(of.get()));
-        let mut status = None;
-        until("an orphan ends", || {
-            status = waitpid(Some(pid(of.get())), WaitOptions::NOHANG).unwrap();
-            status.is_some()
-        });
-        status.unwrap().1
-    };
-    // The end of the lifeline comes a little before the signal: who waits may leave by it.
-    let (waits, works) = (end(&pids[0]), end(&pids[1]));
-    assert!(waits.terminating_signal() == Some(9) || waits.exit_status() == Some(0), "{waits:?}");
-    assert_eq!(works.terminating_signal(), Some(9));
-    set_child_subreaper(None).unwrap();
 }
 
 fn told_to_be() {
@@ -445,7 +265,7 @@ fn refused() {
         said(Pool::new(1).privileges(Privileges::new().user("nemo"))),
         "there is no user \"nemo\" on this machine"
     );
-    let other = std::thread::spawn(|| std::thread::park());
+    let other = std::thread::spawn(std::thread::park);
     assert!(matches!(Pool::new(1).run(|_| ()), Err(Error::Threads { call: "Pool::run", threads: 2 })));
     other.thread().unpark();
     other.join().unwrap();
