@@ -6,7 +6,9 @@ mod single;
 
 use commons::process::{Exit, Link, Privileges, Process};
 use commons::{Error, Lock, recover};
-use rustix::process::{Signal, WaitOptions, getpid, kill_process, set_child_subreaper, waitpid};
+use rustix::process::{
+    Resource, Rlimit, Signal, WaitOptions, getpid, getrlimit, kill_process, set_child_subreaper, setrlimit, waitpid,
+};
 use single::{PATIENCE, ends_well, for_ever, is_gone, is_root, number, pid, until};
 use std::fs;
 use std::time::{Duration, Instant};
@@ -23,6 +25,7 @@ const TESTS: &[single::Test] = &[
     ("also_when_it_has_become_somebody_else", dies_with_parent_as_nobody),
     ("a_second_thread_is_refused", threads),
     ("an_ignored_sigchld_loses_no_end", ignored_children),
+    ("want_of_descriptors_leaves_nothing_behind", no_descriptors),
     ("it_belongs_to_the_process_that_made_it", belongs),
 ];
 
@@ -234,6 +237,30 @@ fn ignored_children() {
     })
     .unwrap();
     assert_eq!(outer.recv_timeout(PATIENCE).unwrap(), b"left with status 5");
+    ends_well(outer);
+}
+
+fn no_descriptors() {
+    let open = || fs::read_dir("/proc/self/fd").unwrap().count() as u64;
+    let outer = Process::spawn("few", |link| {
+        let (mut failed, before) = (0_u32, open());
+        let limits = getrlimit(Resource::Nofile);
+        // One more each time, until it is enough: of what is made before the fork, of what is made after it, on either side.
+        for spare in 0..64 {
+            setrlimit(Resource::Nofile, Rlimit { current: Some(before + spare), ..limits }).unwrap();
+            let made = Process::spawn("inner", |_| ());
+            setrlimit(Resource::Nofile, limits).unwrap();
+            let Err(error) = made else { break };
+            assert!(error.to_string().contains("Too many open files"), "{error}");
+            assert_eq!(open(), before, "no descriptor is left: {error}");
+            assert!(waitpid(None, WaitOptions::NOHANG).is_err(), "no child is left: {error}");
+            failed += 1;
+        }
+        link.send(&failed.to_ne_bytes())
+    })
+    .unwrap();
+    let failed = number(&outer.recv_timeout(PATIENCE).unwrap());
+    assert!((5..32).contains(&failed), "{failed}");
     ends_well(outer);
 }
 

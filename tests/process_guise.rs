@@ -97,7 +97,8 @@ fn nobody() {
     // The outer one has a group that the inner one must not keep.
     let outer = Process::builder("outer").privileges(Privileges::new().group("4242")).spawn(|link| {
         link.send(ids().as_bytes())?;
-        let inner = Process::builder("inner").privileges(Privileges::new().user("nobody")).spawn(|link| {
+        let inner = Process::spawn("inner", |link| {
+            Privileges::new().user("nobody").assume()?;
             link.send(ids().as_bytes())?;
             let kept = fs::read("/etc/shadow").is_ok() || fs::write("/proc/sys/kernel/hostname", "x").is_ok();
             link.send(&[u8::from(kept)])
