@@ -29,13 +29,24 @@ fn main() -> std::process::ExitCode {
 
 fn killed() {
     let (pids, starts, lock) = (numbers(4), AtomicLong::new(0).unwrap(), Lock::new().unwrap());
+    // What each received last: of which life of the one before it, and which of its messages.
+    let last = numbers(4);
     let manager = manage(|link| {
         Pool::new(4).run(|cx| {
             starts.add(1);
             pids[cx.id()].set(own_pid());
-            // Killed holding it as often as not; who comes next gets it.
+            let mut n = i64::from(cx.generation()) << 32;
             while cx.sleep(Duration::ZERO)? {
+                // Killed holding it as often as not; who comes next gets it.
                 let _guard = lock.lock()?;
+                n += i64::from(cx.try_send((cx.id() + 1) % 4, &n.to_ne_bytes()).is_ok());
+                if let Some(message) = cx.try_recv()? {
+                    let n = i64::from_ne_bytes(message.bytes.try_into().expect("a number"));
+                    let before = last[cx.id()].get();
+                    last[cx.id()].set(n);
+                    // A panic here is a crash too many.
+                    assert!(message.from == (cx.id() + 3) % 4 && n > before, "{before} and then {n}");
+                }
             }
             if cx.id() == 0 {
                 let stats = cx.stats();
@@ -63,6 +74,7 @@ fn killed() {
     assert_eq!(line(&manager, "["), format!("{wanted:?}"));
     ends_well(manager);
     assert!(all.into_iter().all(is_gone), "nobody is left");
+    assert!(last.iter().all(|last| last.get() > 0), "all have heard from the one before them");
 }
 
 fn messages() {

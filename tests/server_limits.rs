@@ -33,6 +33,22 @@ fn a_client_that_does_not_read_is_given_up() {
 }
 
 #[test]
+fn a_refusal_is_not_torn_down_by_what_was_sent_and_not_read() {
+    let server = Served::start(1);
+    let mut client = server.connect();
+    let head = "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1000000\r\n\r\n";
+    client.write(&format!("{head}{}", "x".repeat(300_000))).unwrap();
+    assert_eq!(client.read(false).unwrap().status, 405);
+    assert!(client.is_closed());
+    // In good order, and not reset for what the server had not read when it answered. By the second answer to another, the worker has
+    // done with this one whatever it does at once.
+    let mut other = server.connect();
+    other.get("/");
+    other.get("/");
+    assert_eq!(client.error().map(|error| error.kind()), None);
+}
+
+#[test]
 fn a_log_that_nobody_reads_stops_nothing() {
     let mut child = Command::new(BINARY)
         .args(["--port", "0", "--workers", "1"])

@@ -4,7 +4,7 @@
 
 mod served;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 use served::{Client, SOON, Served, children, is_alive, send, until};
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -160,4 +160,40 @@ fn reloads_and_stops_of_all_kinds_at_once_end_well() {
             Ok(_) => panic!("somebody listens after {SOON:?}"),
         }
     }
+}
+
+#[test]
+fn where_no_successor_can_start_the_old_workers_go_on() {
+    let mut server = Served::start(2);
+    let old = server.workers();
+    let mut client = server.connect();
+    client.get("/");
+    let pid = Pid::from_raw(server.pid());
+    let ours = getrlimit(Resource::Nofile);
+    let limit = |current| prlimit(pid, Resource::Nofile, Rlimit { current, ..ours.clone() }).expect("prlimit");
+    let open = |number: &u64| std::fs::exists(format!("/proc/{}/fd/{number}", server.pid())).expect("/proc");
+    // So few descriptors that a fork works and a boot does not: about as many as the manager has itself.
+    let first_free = (0..).find(|number| !open(number)).expect("a number");
+    let kept = (0..4).map(|less| first_free - less).any(|few| {
+        limit(Some(few));
+        server.signal(Signal::USR1);
+        let line = server.line("the reload is over", |line| line.contains("reloaded"));
+        line.contains("0 workers renewed, 2 could not be")
+    });
+    assert!(kept, "no limit let the manager go on and its new workers fail");
+    let mut errors = Vec::new();
+    until("both are said to be kept", || {
+        errors.extend(server.errors());
+        errors.iter().filter(|line| line.contains("keeps its process")).count() == 2
+    });
+    // The manager has no descriptor left with which to look into /proc, and sees all the same that they are dead.
+    assert!(!errors.iter().any(|line| line.contains("cannot recover")), "{errors:?}");
+    for id in 0..2 {
+        let deaths = errors.iter().filter(|line| line.contains(&format!("worker {id} (pid"))).count();
+        assert_eq!(deaths, 5, "{errors:?}");
+    }
+    // The same as before, as if nothing had been.
+    assert_eq!((client.get("/").status, server.workers()), (200, old.clone()));
+    limit(ours.current);
+    reload(&mut server, Signal::USR1, &old);
 }

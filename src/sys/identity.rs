@@ -6,14 +6,14 @@
 //! The answer "dead" must never be wrong, for the lock of the dead is taken away; the answer "alive" may be. So whatever
 //! cannot be found out (another pid namespace, a /proc that hides others) counts as alive.
 //!
-//! In a new root directory there may be no /proc at all. What can be asked there is a pidfd, which sees a zombie, but no number given out again; and who
+//! In a new root directory there may be no /proc at all. What can be asked there, of other processes than children, is a pidfd, which sees a zombie, but no number given out again; and who
 //! is to go there remembers its namespace before ([`remember_namespace`]).
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, pidfd_open, test_kill_process};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, test_kill_process, waitid};
 
 /// A thread of some process, for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +80,12 @@ pub(crate) fn process_is_dead(pid: u32) -> bool {
         return true;
     }
     let Some(process) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return false };
+    // Of a child the kernel tells without /proc, which a parent that has run out of descriptors cannot read; and of a
+    // process whose first thread alone has ended it tells nothing yet.
+    let ended = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    if matches!(waitid(WaitId::Pid(process), ended), Ok(Some(_))) {
+        return true;
+    }
     let gone = || test_kill_process(process) == Err(Errno::SRCH);
     let unseen = || has_ended_unseen(process);
     // A first thread that ended is a zombie while others of its process live, and is counted among them.

@@ -315,6 +315,11 @@ impl Client {
         }
     }
 
+    /// What has gone wrong on the connection, apart from what a call has returned.
+    pub fn error(&self) -> Option<std::io::Error> {
+        self.stream.take_error().expect("SO_ERROR")
+    }
+
     /// Waits until the server has closed the connection, with nothing left to read.
     pub fn is_closed(&mut self) -> bool {
         match self.fill() {
