@@ -1,6 +1,7 @@
 //! Floor 5: processes that work for a parent, and what keeps them running.
 //!
-//! [`Process`] is one of them: a closure in a fork, with a line both ways. [`Cpus`] and [`Privileges`] say where it runs and who it is.
+//! [`Process`] is one of them: a closure in a fork, with a line both ways. A [`Pool`] is several of them that are replaced when they end. [`Cpus`] and [`Privileges`] say
+//! where they run and who they are.
 //!
 //! # Supervision
 //!
@@ -20,6 +21,7 @@
 //! * `crew` carries them out: the loop of a process that has children, whatever those are for.
 //! * `word` is how a worker tells its manager something: fixed records in one pipe, each written in one piece.
 //! * `lifeline` is how a worker learns that its manager is gone.
+//! * `pool` is a crew whose workers run one closure and have a mailbox each.
 //! * `spawn` is one process beside this one, with its life (`boot`), a line to it (`link`), a report of how it went (`report`) and an end (`exit`).
 //! * `privileges`, `affinity` and `title` are what a process makes of itself after the fork: who it is, where it runs, what it is called.
 //! * `roll` says who is in which slot; `bus` carries messages between any two of them, small ones in the receiver's inbox, large ones by way of
@@ -76,6 +78,7 @@ mod exit;
 pub(crate) mod lifeline;
 mod link;
 pub(crate) mod privileges;
+mod pool;
 mod report;
 pub(crate) mod roll;
 mod spawn;
@@ -87,5 +90,6 @@ pub(crate) mod word;
 pub use affinity::Cpus;
 pub use exit::{Exit, Status};
 pub use link::Link;
+pub use pool::{Context, Message, Pool, PoolStats, WorkerStats};
 pub use privileges::Privileges;
 pub use spawn::{Process, ProcessBuilder};

@@ -84,6 +84,23 @@ impl Privileges {
         self
     }
 
+    /// Has the calling process become it, with all its threads. For a whole program, its supervisors included; what
+    /// [`ProcessBuilder::privileges`](super::ProcessBuilder::privileges) and [`Pool::privileges`](super::Pool::privileges) do for their children alone.
+    ///
+    /// # Errors
+    /// With nothing changed: [`Error::UnknownUser`], [`Error::UnknownGroup`], [`Error::Path`]. After any other error the process is neither what it was nor what
+    /// it is to be, and **has to end**: [`Error::Privileges`] names the step that the kernel refused, [`Error::NotGivenUp`] what was found when all was read back.
+    ///
+    /// # Examples
+    /// ```
+    /// # use commons::process::Privileges;
+    /// Privileges::new().assume()?; // everything stays as it is
+    /// # Ok::<(), commons::Error>(())
+    /// ```
+    pub fn assume(&self) -> Result<()> {
+        self.resolve()?.assume()
+    }
+
     /// Looks everything up. To be called before the fork.
     ///
     /// # Errors
@@ -150,7 +167,7 @@ fn directory(path: &Path) -> Result<PathBuf> {
 impl Resolved {
     /// Has the calling process become it, in the one right order, and looks whether it did.
     ///
-    /// The process must have one thread. After an error it is neither what it was nor what it is to be: it has to end.
+    /// After an error it is neither what it was nor what it is to be: it has to end.
     ///
     /// # Errors
     /// [`Error::Privileges`] names the step that the kernel refused; [`Error::NotGivenUp`] what was found when all was read back.

@@ -26,6 +26,7 @@ use super::report::{Ear, Report, report};
 use super::title::Title;
 use crate::robust::{Patience, at_once};
 use crate::sync::clock;
+use crate::sys::child;
 use crate::sys::fork::{for_own_children, fork_and_run, one_thread};
 use crate::sys::pidfd::{PidFd, wait_for_any};
 use crate::sys::signal::keep_the_dead;
@@ -105,16 +106,16 @@ impl ProcessBuilder {
         self
     }
 
-    /// Forks a process that runs `child`, and returns when that has begun.
+    /// Forks a process that runs `closure`, and returns when that has begun.
     ///
     /// The child has this process's memory and descriptors as they are, no signal is blocked in it, and it leaves without running what this process would at its end. When
-    /// `child` returns an error or panics, the parent is [told](Process::error).
+    /// `closure` returns an error or panics, the parent is [told](Process::error).
     ///
     /// # Errors
     /// Before there is a child: [`Error::Threads`] when this process has more than one; [`Error::NameTooLong`] for a name of more than 15 bytes, the kernel's
     /// limit; [`Error::UnknownUser`], [`Error::UnknownGroup`], [`Error::Path`]; [`Error::OutOfRange`] and [`Error::System`] as
     /// [`ChannelBuilder::build`](crate::ChannelBuilder::build). Afterwards, when there is none any more: [`Error::Boot`] says what went wrong in it.
-    pub fn spawn<S: Status>(self, child: impl FnOnce(&Link) -> S) -> Result<Process> {
+    pub fn spawn<S: Status>(self, closure: impl FnOnce(&Link) -> S) -> Result<Process> {
         let boot = Boot {
             title: Title::new(&self.name, &self.name)?,
             privileges: self.privileges.resolve()?,
@@ -129,15 +130,24 @@ impl ProcessBuilder {
         // What stands in the buffer now would be written by both.
         let _ = std::io::stdout().flush();
         let home = getpid();
-        let mut shared = Some((wires, mouth));
+        let mut shared = Some((wires, mouth, ear));
         let pid = fork_and_run(CALL, || match shared.take() {
-            Some((wires, mouth)) => run(home, &boot, wires, &mouth, child),
+            Some((wires, mouth, ear)) => {
+                drop(ear);
+                run(home, &boot, wires, &mouth, closure)
+            }
             None => FAILED,
         })?;
         let number = pid.as_raw_nonzero().get().unsigned_abs();
-        let Some((wires, mouth)) = shared.take() else { return Err(Error::Gone { pid: number }) };
+        let Some((wires, mouth, ear)) = shared.take() else { return Err(Error::Gone { pid: number }) };
         drop(mouth);
-        let line = wires.upper(PidFd::open(pid)?, number);
+        let other = PidFd::open(pid).inspect_err(|_| {
+            // No descriptor is left to hold it by: it must not run on unheld. Nobody reaps meanwhile, so its number is its own.
+            if child::put_down(pid).is_ok() {
+                let _ = (crate::recover(number), child::reap(pid));
+            }
+        })?;
+        let line = wires.upper(other, number);
         let mut process = Process { name: self.name, line, ear, home, ended: None, error: None };
         process.begin()?;
         Ok(process)
@@ -184,7 +194,7 @@ impl Process {
                 let why = wrong.unwrap_or_else(|| exit.to_string());
                 return Err(Error::Boot { name: self.name.clone(), why });
             }
-            wait_for_any(&[self.ear.as_fd(), self.line.other.as_fd()], None)?;
+            let _ = wait_for_any(&[self.ear.as_fd(), self.line.other.as_fd()], None)?;
         }
     }
 

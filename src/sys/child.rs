@@ -67,6 +67,18 @@ pub(crate) fn signal(pid: Pid, signal: Signal) -> Result<()> {
     rustix::process::kill_process(pid, signal).map_err(Error::system("kill"))
 }
 
+/// Kills a child that has not been reaped, and waits until it is dead: a zombie, still with its number.
+pub(crate) fn put_down(pid: Pid) -> Result<()> {
+    signal(pid, Signal::KILL)?;
+    loop {
+        match rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
+            Err(Errno::INTR) => {}
+            Ok(_) => return Ok(()),
+            Err(error) => return Err(Error::system("waitid")(error)),
+        }
+    }
+}
+
 /// Binds the calling process's life to its parent's: when the parent dies, this process gets `signal`.
 ///
 /// Returns `false` when `parent` was already gone: its death came before the request, so no signal will ever come.

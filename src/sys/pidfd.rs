@@ -38,14 +38,8 @@ impl PidFd {
 
     /// Whether it has ended, reaped or not; of any process.
     pub(crate) fn is_over(&self) -> Result<bool> {
-        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        loop {
-            match poll(&mut [PollFd::new(&self.fd, PollFlags::IN)], Some(&at_once)) {
-                Ok(n) => return Ok(n > 0),
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(Error::system("poll(pidfd)")(error)),
-            }
-        }
+        // Without a wait no signal comes in between.
+        wait_for_any(&[self.fd.as_fd()], Some(0))
     }
 
     /// How it ended, if it did, without reaping it. A child of the calling process's only.
@@ -79,14 +73,15 @@ impl AsFd for PidFd {
     }
 }
 
-/// Waits until one of `fds` is readable, a signal comes, or it is `deadline` on the clock of `clock::now`.
-pub(crate) fn wait_for_any(fds: &[BorrowedFd<'_>], deadline: Option<u64>) -> Result<()> {
+/// Waits until one of `fds` is readable, a signal comes, or it is `deadline` on the clock of `clock::now`; whether one is readable.
+pub(crate) fn wait_for_any(fds: &[BorrowedFd<'_>], deadline: Option<u64>) -> Result<bool> {
     let mut all: Vec<_> = fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
     let time = deadline
         .map(|deadline| deadline.saturating_sub(clock::now()))
         .map(|left| Timespec { tv_sec: (left / 1_000_000_000).cast_signed(), tv_nsec: (left % 1_000_000_000) as _ });
     match poll(&mut all, time.as_ref()) {
-        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Ok(n) => Ok(n > 0),
+        Err(Errno::INTR) => Ok(false),
         Err(error) => Err(Error::system("poll")(error)),
     }
 }
