@@ -101,12 +101,8 @@ pub(crate) fn open(address: &Address, how: &Opening) -> Result<Listener> {
 pub(crate) fn open_each(address: &Address, how: &Opening, n: usize) -> Result<Vec<Listener>> {
     let open_all = || {
         // One that asks for sharing is let in beside any other server of the same user that does too. One that does not ask is refused, so it goes first.
-        let mut real = one(address, how, false)?.address.clone();
-        if let (Address::Tcp(_, asked) | Address::Udp(_, asked), Address::Tcp(_, port) | Address::Udp(_, port)) =
-            (address, &mut real)
-        {
-            *port = if *asked == 0 { 0 } else { *port };
-        }
+        drop(one(address, how, false)?);
+        let mut real = address.clone();
         let mut all = Vec::with_capacity(n);
         for _ in 0..n {
             let listener = one(&real, how, true)?;

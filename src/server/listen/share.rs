@@ -10,9 +10,9 @@
 pub(crate) type Millis = u64;
 
 /// How long a connection may wait for those who have fewer.
-pub(crate) const PATIENCE: Millis = 4;
+pub(crate) const PATIENCE: Millis = 10;
 /// For how long a worker that was let beyond its share may make use of it.
-pub(crate) const LAPSE: Millis = 100;
+pub(crate) const LAPSE: Millis = 200;
 /// The most that it may take beyond at once.
 const MOST: u64 = 4096;
 /// Between two looks.
@@ -171,11 +171,11 @@ mod tests {
         assert!(waits.iter().all(|wait| *wait <= PATIENCE));
         assert!(waits.iter().sum::<Millis>() <= 40 * PATIENCE, "{waits:?}");
         assert_eq!(world.held.iter().sum::<u64>(), 100);
-        // It wakes up a while later, and gets what comes until it has its share.
+        // It wakes up a while later, and gets what comes until the others are within their shares again.
         world.now += LAPSE;
         world.asleep[2] = false;
         (0..60).for_each(|at| _ = world.arrive(at));
-        assert!(world.held[2] >= 30, "{:?}", world.held);
+        assert!(world.held[2] >= 20 && world.most() <= 1.3, "{:?}", world.held);
     }
 
     #[test]
