@@ -78,6 +78,13 @@ pub fn log_from_processes(path: &Path, processes: usize, lines: usize) -> Result
         .map_err(Error::system("waitpid"))
 }
 
+/// Writes lines to standard error; how many were lost.
+pub fn log_to_standard_error(lines: usize) -> Result<u64> {
+    let log = Log::new(None, Level::Info)?;
+    (0..lines).for_each(|line| log.line(Level::Info, line));
+    Ok(log.lost())
+}
+
 /// How workers share what arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spread {

@@ -118,7 +118,6 @@ impl Log {
         }
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "the server that is being built on it is its user"))]
     /// Lines that were lost and not told yet.
     pub(crate) fn lost(&self) -> u64 {
         self.lost.get()

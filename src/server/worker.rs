@@ -13,6 +13,7 @@ use super::board::Board;
 use super::connection::{Desk, serve};
 use super::counters::EventKind;
 use super::events::Events;
+use super::listen::accept::is_of_one_connection;
 use crate::process::word::{Mouth, What};
 use crate::sys::child::die_with;
 use crate::sys::ready::watch;
@@ -20,7 +21,6 @@ use crate::sys::signal::{SignalFd, SignalSet};
 use crate::{Error, Result};
 use rustix::fd::OwnedFd;
 use rustix::process::{Pid, Signal, getpid};
-use std::io;
 use std::net::TcpListener as StdListener;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -163,13 +163,4 @@ fn next_waiting(listener: &StdListener) -> Option<TcpStream> {
             Err(_) => return None,
         }
     }
-}
-
-/// Whether `accept` only reports that one client went away while it waited (accept(2), "Error handling").
-fn is_of_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind as K;
-    matches!(
-        error.kind(),
-        K::ConnectionAborted | K::ConnectionReset | K::Interrupted | K::HostUnreachable | K::NetworkUnreachable
-    )
 }
