@@ -114,6 +114,7 @@ mod tests {
     use crate::server::testing::Scratch;
     use std::io::Read;
     use std::process::{Command, Stdio};
+    use std::sync::Mutex;
 
     fn refusal(path: &Path) -> String {
         let error = PidFile::new(path).unwrap_err().to_string();
@@ -179,6 +180,31 @@ mod tests {
         drop(mine);
         assert!(path.exists());
         drop(theirs);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn of_many_that_come_and_go_one_holds_it_at_a_time() {
+        let folder = Scratch::new();
+        let path = folder.path("pid");
+        let (alone, me) = (Mutex::new(()), format!("{}\n", std::process::id()));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let mut held = 0;
+                    for _ in 0..2000 {
+                        if let Ok(file) = PidFile::new(&path) {
+                            let guard = alone.try_lock().expect("nobody else holds it");
+                            assert_eq!(std::fs::read_to_string(&path).expect("it is there"), me);
+                            drop(guard);
+                            drop(file);
+                            held += 1;
+                        }
+                    }
+                    assert!(held > 0);
+                });
+            }
+        });
         assert!(!path.exists());
     }
 

@@ -3,6 +3,7 @@ use super::open::{Listener, Opening, Tuning, open, open_each};
 use crate::server::Config;
 use crate::server::testing::Scratch;
 use crate::{Error, Result};
+use rustix::fs::{FlockOperation, flock};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -10,6 +11,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 fn at(text: &str) -> Address {
     Address::parse(text).unwrap()
@@ -115,7 +118,7 @@ fn a_backlog_that_the_kernel_would_cut_is_refused() {
     // One place in the queue, and the kernel's one more: a third connection is not completed.
     let listener = open(&at("tcp://127.0.0.1:0"), &Opening::of(&Config::default().backlog(1)).unwrap()).unwrap();
     let address = listener.local_address().unwrap();
-    let wait = std::time::Duration::from_millis(200);
+    let wait = Duration::from_millis(200);
     let clients: Vec<_> = (0..4).map(|_| TcpStream::connect_timeout(&address, wait)).collect();
     assert_eq!(clients.iter().filter(|client| client.is_ok()).count(), 2);
 }
@@ -246,6 +249,28 @@ fn of_many_servers_that_find_a_stale_file_at_once_one_gets_the_path() {
         drop(results);
         assert!(!path.exists());
     }
+}
+
+#[test]
+fn between_the_knock_and_the_removal_nobody_else_comes() {
+    let folder = Scratch::new();
+    let path = folder.path("x.sock");
+    let address = at(&format!("unix://{}", path.display()));
+    drop(UnixListener::bind(&path).unwrap());
+    // We are in the middle of taking the path over, and so another one waits.
+    let directory = std::fs::File::open(&folder.0).unwrap();
+    flock(&directory, FlockOperation::LockExclusive).unwrap();
+    let (told, done) = channel();
+    std::thread::scope(|scope| {
+        scope.spawn(|| told.send(open(&address, &how()).map(drop)));
+        assert!(done.recv_timeout(Duration::from_millis(100)).is_err());
+        std::fs::remove_file(&path).unwrap();
+        let theirs = UnixListener::bind(&path).unwrap();
+        flock(&directory, FlockOperation::Unlock).unwrap();
+        refusal(done.recv_timeout(Duration::from_secs(20)).unwrap(), "in use");
+        drop(theirs);
+    });
+    assert!(path.exists(), "theirs, and not ours to remove");
 }
 
 #[test]
