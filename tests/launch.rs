@@ -112,7 +112,9 @@ fn play(role: &str, arguments: &[String]) -> Result<()> {
         "spread" => {
             let which: usize = arguments[0].parse().expect("a number");
             let how = [Spread::All, Spread::Exclusive, Spread::Each, Spread::Share][which];
-            let counts = spread(how, 4, 100, arguments[1] == "burst")?;
+            let stopped = arguments.get(2).is_some_and(|word| word == "stopped");
+            let (counts, took) = spread(how, 4, 100, arguments[1] == "burst", stopped)?;
+            say(&mut std::io::stderr(), &took.as_millis().to_string());
             say(&mut std::io::stdout(), &counts.iter().map(i64::to_string).collect::<Vec<_>>().join(" "));
             Ok(())
         }
@@ -327,6 +329,17 @@ fn spreads() {
         let mut rounds = [0; 5].map(|_| most(3, arrival));
         rounds.sort_by(f64::total_cmp);
         assert!(rounds[2] <= 1.3, "{arrival}: one worker has {rounds:?} times the mean");
+    }
+    // One that is stopped gets nothing, and keeps nobody from being served.
+    for arrival in ["burst", "drip"] {
+        let (good, out, err) = ended(role("spread").args(["3", arrival, "stopped"]));
+        assert!(good && out.starts_with("0 "), "{out}{err}");
+        if std::env::var_os("COMMONS_LONG").is_some() {
+            say(
+                &mut std::io::stdout(),
+                &format!("one of four stopped, {arrival}: {} in {} ms", out.trim(), err.trim()),
+            );
+        }
     }
     // The table in the essay of `server::listen`.
     if std::env::var_os("COMMONS_LONG").is_some() {
