@@ -67,6 +67,7 @@ impl Listener {
         Self { address, socket, file: None }
     }
 
+    #[cfg_attr(not(test), expect(dead_code, reason = "the server that is being built on it is its user"))]
     /// Whether connections come from it; else datagrams.
     pub(crate) fn is_stream(&self) -> bool {
         matches!(self.address, Address::Tcp(..) | Address::Unix(..))
@@ -139,11 +140,11 @@ fn one(address: &Address, how: &Opening, shared: bool) -> io::Result<Listener> {
             (socket, None, Address::Udp(host, port))
         }
         Address::Unix(path) => {
-            let (socket, file) = unix::bind(path, Type::STREAM, how.unix_mode)?;
+            let (socket, file) = unix::bind(path, Type::STREAM, how.unix_mode, how.backlog)?;
             (socket, Some(file), address.clone())
         }
         Address::UnixDatagram(path) => {
-            let (socket, file) = unix::bind(path, Type::DGRAM, how.unix_mode)?;
+            let (socket, file) = unix::bind(path, Type::DGRAM, how.unix_mode, how.backlog)?;
             (socket, Some(file), address.clone())
         }
         Address::Passed(_) => {
@@ -151,7 +152,7 @@ fn one(address: &Address, how: &Opening, shared: bool) -> io::Result<Listener> {
         }
     };
     let listener = Listener { address, socket, file };
-    if listener.is_stream() {
+    if matches!(listener.address, Address::Tcp(..)) {
         listener.socket.listen(how.backlog)?;
     }
     Ok(listener)

@@ -51,7 +51,7 @@ fn tcp_is_served_and_a_second_server_is_refused() {
     for host in ["127.0.0.1", "[::1]", "localhost"].into_iter().filter(|host| has_ipv6() || !host.starts_with('[')) {
         let listener = opened(&format!("tcp://{host}:0"));
         assert_eq!(listener.address, at(&format!("tcp://{host}:{}", port(&listener))));
-        assert!(is_nonblocking(&listener.socket));
+        assert!(listener.is_stream() && is_nonblocking(&listener.socket));
         let mut client = TcpStream::connect(listener.local_address().unwrap()).unwrap();
         client.write_all(b"x").unwrap();
         drop(client);
@@ -84,6 +84,7 @@ fn all_addresses_of_one_family_are_not_those_of_the_other() {
 #[test]
 fn udp_is_served_and_a_second_server_is_refused() {
     let listener = opened("udp://127.0.0.1:0");
+    assert!(!listener.is_stream());
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     client.send_to(b"tick", listener.local_address().unwrap()).unwrap();
     let socket = UdpSocket::from(listener.socket.try_clone().unwrap());
