@@ -6,7 +6,9 @@
 #[path = "served/mod.rs"]
 mod served;
 
-use commons::server::harness::{Spread, daemonize, log_from_processes, open_all, spread, with_pid_file};
+use commons::server::harness::{
+    Spread, daemonize, log_from_processes, log_to_standard_error, open_all, spread, with_pid_file,
+};
 use commons::{Error, Result};
 use rustix::process::Signal;
 use served::{SOON, is_alive, send, until};
@@ -24,6 +26,7 @@ const TESTS: &[(&str, fn())] = &[
     ("a_pid_file_is_locked_while_its_server_lives_and_no_longer", pid_files),
     ("sockets_are_taken_over_from_the_service_manager", activation),
     ("lines_of_several_processes_are_whole", logs),
+    ("a_standard_error_that_nobody_reads_makes_nobody_wait", deaf_standard_error),
     ("connections_are_spread_evenly", spreads),
 ];
 
@@ -101,10 +104,17 @@ fn play(role: &str, arguments: &[String]) -> Result<()> {
             Ok(())
         }
         "log" => log_from_processes(path(0), 4, 500),
+        "complain" => {
+            let lost = log_to_standard_error(5000)?;
+            say(&mut std::io::stdout(), &lost.to_string());
+            Ok(())
+        }
         "spread" => {
             let which: usize = arguments[0].parse().expect("a number");
             let how = [Spread::All, Spread::Exclusive, Spread::Each, Spread::Share][which];
-            let counts = spread(how, 4, 100, arguments[1] == "burst")?;
+            let stopped = arguments.get(2).is_some_and(|word| word == "stopped");
+            let (counts, took) = spread(how, 4, 100, arguments[1] == "burst", stopped)?;
+            say(&mut std::io::stderr(), &took.as_millis().to_string());
             say(&mut std::io::stdout(), &counts.iter().map(i64::to_string).collect::<Vec<_>>().join(" "));
             Ok(())
         }
@@ -286,6 +296,24 @@ fn logs() {
     assert_eq!(next, [500; 4]);
 }
 
+fn deaf_standard_error() {
+    let mut server = role("complain").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("this program");
+    // Not read before it has ended, which it could not if it waited.
+    let mut status = None;
+    until("it has ended", || {
+        status = server.try_wait().expect("wait");
+        status.is_some()
+    });
+    let Output { stdout, stderr, .. } = server.wait_with_output().expect("its output");
+    let lost: usize = text(&stdout).trim().parse().expect("a number");
+    let written = text(&stderr).lines().count();
+    assert!(
+        status.is_some_and(|status| status.success()) && written > 100 && lost > 100,
+        "{written} written, {lost} lost"
+    );
+    assert_eq!(written + lost, 5000);
+}
+
 /// The most that one worker got, as a multiple of the mean.
 fn most(how: usize, arrival: &str) -> f64 {
     let (good, out, err) = ended(role("spread").args([&how.to_string(), arrival]));
@@ -297,9 +325,20 @@ fn most(how: usize, arrival: &str) -> f64 {
 
 fn spreads() {
     for arrival in ["burst", "drip"] {
-        for _ in 0..5 {
-            let most = most(3, arrival);
-            assert!(most <= 1.3, "{arrival}: one worker has {most} times the mean");
+        // A worker to which a busy machine gives no processor for long enough is passed over, and that is as it should be: so the median counts.
+        let mut rounds = [0; 5].map(|_| most(3, arrival));
+        rounds.sort_by(f64::total_cmp);
+        assert!(rounds[2] <= 1.3, "{arrival}: one worker has {rounds:?} times the mean");
+    }
+    // One that is stopped gets nothing, and keeps nobody from being served.
+    for arrival in ["burst", "drip"] {
+        let (good, out, err) = ended(role("spread").args(["3", arrival, "stopped"]));
+        assert!(good && out.starts_with("0 "), "{out}{err}");
+        if std::env::var_os("COMMONS_LONG").is_some() {
+            say(
+                &mut std::io::stdout(),
+                &format!("one of four stopped, {arrival}: {} in {} ms", out.trim(), err.trim()),
+            );
         }
     }
     // The table in the essay of `server::listen`.

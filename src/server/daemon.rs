@@ -6,6 +6,7 @@
 //!      └────── waits ◀───────── ready / why not / end of file ─────────┘
 //! ```
 //!
+//! Processes that the daemon forks before it is ready hold its end of the report too, so that the end of file may not come; the starter's patience does.
 //! It happens before anything else exists: every descriptor, lock and region of the server is the daemon's own.
 //! A starter that is killed, or has lost its patience, closes its end; the daemon then finds nobody to tell that it is ready, and ends: a start that
 //! somebody saw fail leaves nothing running.

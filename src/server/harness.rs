@@ -78,6 +78,13 @@ pub fn log_from_processes(path: &Path, processes: usize, lines: usize) -> Result
         .map_err(Error::system("waitpid"))
 }
 
+/// Writes lines to standard error; how many were lost.
+pub fn log_to_standard_error(lines: usize) -> Result<u64> {
+    let log = Log::new(None, Level::Info)?;
+    (0..lines).for_each(|line| log.line(Level::Info, line));
+    Ok(log.lost())
+}
+
 /// How workers share what arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spread {
@@ -91,8 +98,15 @@ pub enum Spread {
     Share,
 }
 
-/// How many of so many connections each worker gets. `burst`: all connect before any is waited for.
-pub fn spread(how: Spread, workers: usize, connections: usize, burst: bool) -> Result<Vec<i64>> {
+/// How many of so many connections each worker gets, and how long it took. `burst`: all connect before any is waited for. `stopped`: the first worker is
+/// (SIGSTOP).
+pub fn spread(
+    how: Spread,
+    workers: usize,
+    connections: usize,
+    burst: bool,
+    stopped: bool,
+) -> Result<(Vec<i64>, Duration)> {
     let cells = (0..=workers).map(|_| AtomicLong::new(0)).collect::<Result<Vec<_>>>()?;
     let (held, ready) = cells.split_at(workers);
     let (address, opening) = (Address::parse("tcp://127.0.0.1:0")?, Opening::of(&Config::default())?);
@@ -115,10 +129,15 @@ pub fn spread(how: Spread, workers: usize, connections: usize, burst: bool) -> R
         Ok(())
     };
     wait("workers to be ready", &|| ready[0].get(), workers)?;
+    if stopped {
+        child::signal(crowd.0[0], Signal::STOP)?;
+    }
+    let began = Instant::now();
     let clients = connect(address, connections, burst).map_err(Error::system("connect"))?;
     wait("all connections to be accepted", &|| held.iter().map(AtomicLong::get).sum(), connections)?;
+    let took = began.elapsed();
     drop(clients);
-    Ok(held.iter().map(AtomicLong::get).collect())
+    Ok((held.iter().map(AtomicLong::get).collect(), took))
 }
 
 /// Processes that end with this.

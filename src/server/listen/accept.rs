@@ -44,7 +44,7 @@ impl Acceptor {
     /// this worker has taken. Nothing is lost when the future is dropped.
     ///
     /// # Errors
-    /// What `accept` says; it may be called again.
+    /// What `accept` says: descriptors or memory have run out. The connection stays in the queue, so that calling again at once would spin.
     pub(crate) async fn accept(&mut self, loads: impl Fn() -> Loads) -> io::Result<OwnedFd> {
         if self.in_a_row >= BATCH {
             self.in_a_row = 0;
@@ -57,6 +57,8 @@ impl Acceptor {
             let gone = match verdict {
                 Verdict::Take => match take(self.socket.get_ref()) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => true,
+                    // That one is off the queue, so the loop has an end.
+                    Err(error) if is_of_one_connection(&error) => continue,
                     taken => {
                         self.in_a_row += 1;
                         return taken;
@@ -99,4 +101,13 @@ fn take(socket: &OwnedFd) -> io::Result<OwnedFd> {
 fn waits(socket: &OwnedFd) -> bool {
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&now)).is_ok_and(|ready| ready > 0)
+}
+
+/// Whether `accept` only reports that one client went away while it waited (accept(2), "Error handling").
+pub(crate) fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind as K;
+    matches!(
+        error.kind(),
+        K::ConnectionAborted | K::ConnectionReset | K::Interrupted | K::HostUnreachable | K::NetworkUnreachable
+    )
 }

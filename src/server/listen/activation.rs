@@ -159,7 +159,9 @@ mod tests {
     #[test]
     fn kinds_are_told_apart_and_what_does_not_listen_is_refused() {
         for scheme in ["tcp", "udp"] {
-            for host in ["127.0.0.1", "[::1]"] {
+            // Containers often have no IPv6.
+            let six = std::net::TcpListener::bind("[::1]:0").ok().map(|_| "[::1]");
+            for host in ["127.0.0.1"].into_iter().chain(six) {
                 let listener = made(&format!("{scheme}://{host}:0"));
                 let again = recognised(listener.socket.try_clone().unwrap().into()).unwrap();
                 assert_eq!(again.address, listener.address);

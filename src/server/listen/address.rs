@@ -208,6 +208,24 @@ mod tests {
     }
 
     #[test]
+    fn whatever_is_read_is_read_again_from_what_it_shows() {
+        let parts = [
+            "tcp", "udp", "unix", "systemd", "://", ":", "/", "[", "]", "::", "1", "80", "65535", "a.b", "\0", "é", "@",
+        ];
+        arbtest::arbtest(|u| {
+            let mut text = String::new();
+            for _ in 0..u.int_in_range(0..=8)? {
+                text.push_str(u.choose(&parts)?);
+            }
+            if let Ok(address) = Address::parse(&text) {
+                assert_eq!(Address::parse(&address.to_string()).unwrap(), address, "{text:?}");
+            }
+            Ok(())
+        })
+        .budget_ms(100);
+    }
+
+    #[test]
     fn names_are_looked_up_and_addresses_are_not() {
         assert!(Host::Name("localhost".into()).resolve(7).unwrap().ip().is_loopback());
         assert_eq!(Host::Ip(IpAddr::from([9, 9, 9, 9])).resolve(7).unwrap(), "9.9.9.9:7".parse().unwrap());

@@ -67,6 +67,7 @@ impl Listener {
         Self { address, socket, file: None }
     }
 
+    #[cfg_attr(not(test), expect(dead_code, reason = "the server that is being built on it is its user"))]
     /// Whether connections come from it; else datagrams.
     pub(crate) fn is_stream(&self) -> bool {
         matches!(self.address, Address::Tcp(..) | Address::Unix(..))
@@ -100,12 +101,8 @@ pub(crate) fn open(address: &Address, how: &Opening) -> Result<Listener> {
 pub(crate) fn open_each(address: &Address, how: &Opening, n: usize) -> Result<Vec<Listener>> {
     let open_all = || {
         // One that asks for sharing is let in beside any other server of the same user that does too. One that does not ask is refused, so it goes first.
-        let mut real = one(address, how, false)?.address.clone();
-        if let (Address::Tcp(_, asked) | Address::Udp(_, asked), Address::Tcp(_, port) | Address::Udp(_, port)) =
-            (address, &mut real)
-        {
-            *port = if *asked == 0 { 0 } else { *port };
-        }
+        drop(one(address, how, false)?);
+        let mut real = address.clone();
         let mut all = Vec::with_capacity(n);
         for _ in 0..n {
             let listener = one(&real, how, true)?;
@@ -142,11 +139,11 @@ fn one(address: &Address, how: &Opening, shared: bool) -> io::Result<Listener> {
             (socket, None, Address::Udp(host, port))
         }
         Address::Unix(path) => {
-            let (socket, file) = unix::bind(path, Type::STREAM, how.unix_mode)?;
+            let (socket, file) = unix::bind(path, Type::STREAM, how.unix_mode, how.backlog)?;
             (socket, Some(file), address.clone())
         }
         Address::UnixDatagram(path) => {
-            let (socket, file) = unix::bind(path, Type::DGRAM, how.unix_mode)?;
+            let (socket, file) = unix::bind(path, Type::DGRAM, how.unix_mode, how.backlog)?;
             (socket, Some(file), address.clone())
         }
         Address::Passed(_) => {
@@ -154,7 +151,7 @@ fn one(address: &Address, how: &Opening, shared: bool) -> io::Result<Listener> {
         }
     };
     let listener = Listener { address, socket, file };
-    if listener.is_stream() {
+    if matches!(listener.address, Address::Tcp(..)) {
         listener.socket.listen(how.backlog)?;
     }
     Ok(listener)

@@ -2,19 +2,17 @@
 //!
 //! A worker takes while it has less than the mean and a little more. Else it waits for a moment in which others may take, and looks again. Since those
 //! who should may be stopped, or busy, or dead and not buried yet, waiting has an end: after [`PATIENCE`] the worker takes beyond its share, one
-//! connection the first time, twice as many each time after that, until the loads are even again. So a stopped worker costs the clients a few
-//! milliseconds now and then, not each of them. What was granted lapses soon ([`LAPSE`]): when the stopped one goes on, what comes next is its own.
+//! connection the first time, twice as many each time after that (but a quarter of what it has at most), until the loads are even again. So a stopped
+//! worker costs the clients some milliseconds now and then, not each of them. What was granted lapses soon ([`LAPSE`]): when the stopped one goes on, what comes next is its own.
 #![forbid(unsafe_code)]
 
 /// Milliseconds of any clock that does not jump.
 pub(crate) type Millis = u64;
 
 /// How long a connection may wait for those who have fewer.
-pub(crate) const PATIENCE: Millis = 4;
+pub(crate) const PATIENCE: Millis = 10;
 /// For how long a worker that was let beyond its share may make use of it.
-pub(crate) const LAPSE: Millis = 100;
-/// The most that it may take beyond at once.
-const MOST: u64 = 4096;
+pub(crate) const LAPSE: Millis = 200;
 /// Between two looks.
 pub(crate) const LOOK: Millis = 1;
 
@@ -66,7 +64,7 @@ impl Share {
             return Verdict::Wait(LOOK);
         }
         self.since = None;
-        self.beyond = (self.beyond * 2).clamp(1, MOST);
+        self.beyond = self.beyond.saturating_mul(2).clamp(1, slack(mean).max(loads.mine / 4));
         self.until = (loads.mine.saturating_add(self.beyond), now.saturating_add(LAPSE));
         Verdict::Take
     }
@@ -171,11 +169,12 @@ mod tests {
         assert!(waits.iter().all(|wait| *wait <= PATIENCE));
         assert!(waits.iter().sum::<Millis>() <= 40 * PATIENCE, "{waits:?}");
         assert_eq!(world.held.iter().sum::<u64>(), 100);
-        // It wakes up a while later, and gets what comes until it has its share.
+        assert!(world.held.iter().all(|n| *n <= 45), "the others share what is not its: {:?}", world.held);
+        // It wakes up a while later, and gets what comes until the others are within their shares again.
         world.now += LAPSE;
         world.asleep[2] = false;
         (0..60).for_each(|at| _ = world.arrive(at));
-        assert!(world.held[2] >= 30, "{:?}", world.held);
+        assert!(world.held[2] >= 20 && world.most() <= 1.3, "{:?}", world.held);
     }
 
     #[test]
@@ -183,7 +182,7 @@ mod tests {
         let mut world = World::new(8);
         (1..8).for_each(|id| world.asleep[id] = true);
         let waited: Millis = (0..1000).map(|_| world.arrive(0)).sum();
-        assert!(waited <= 20 * PATIENCE, "{waited} ms for 1000 connections");
+        assert!(waited <= 40 * PATIENCE, "{waited} ms for 1000 connections");
         assert_eq!(world.held[0], 1000);
     }
 

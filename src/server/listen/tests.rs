@@ -3,13 +3,16 @@ use super::open::{Listener, Opening, Tuning, open, open_each};
 use crate::server::Config;
 use crate::server::testing::Scratch;
 use crate::{Error, Result};
+use rustix::fs::{FlockOperation, flock};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{TcpStream, UdpSocket};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 fn at(text: &str) -> Address {
     Address::parse(text).unwrap()
@@ -34,16 +37,21 @@ fn is_nonblocking(socket: &Socket) -> bool {
     socket.accept().is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }
 
+/// Containers often have none.
+fn has_ipv6() -> bool {
+    TcpListener::bind("[::1]:0").is_ok()
+}
+
 fn port(listener: &Listener) -> u16 {
     listener.local_address().unwrap().port()
 }
 
 #[test]
 fn tcp_is_served_and_a_second_server_is_refused() {
-    for host in ["127.0.0.1", "[::1]", "localhost"] {
+    for host in ["127.0.0.1", "[::1]", "localhost"].into_iter().filter(|host| has_ipv6() || !host.starts_with('[')) {
         let listener = opened(&format!("tcp://{host}:0"));
         assert_eq!(listener.address, at(&format!("tcp://{host}:{}", port(&listener))));
-        assert!(is_nonblocking(&listener.socket));
+        assert!(listener.is_stream() && is_nonblocking(&listener.socket));
         let mut client = TcpStream::connect(listener.local_address().unwrap()).unwrap();
         client.write_all(b"x").unwrap();
         drop(client);
@@ -65,6 +73,9 @@ fn tcp_is_served_and_a_second_server_is_refused() {
 
 #[test]
 fn all_addresses_of_one_family_are_not_those_of_the_other() {
+    if !has_ipv6() {
+        return;
+    }
     let six = opened("tcp://[::]:0");
     let four = open(&at(&format!("tcp://0.0.0.0:{}", port(&six))), &how()).unwrap();
     assert_eq!(port(&four), port(&six));
@@ -73,6 +84,7 @@ fn all_addresses_of_one_family_are_not_those_of_the_other() {
 #[test]
 fn udp_is_served_and_a_second_server_is_refused() {
     let listener = opened("udp://127.0.0.1:0");
+    assert!(!listener.is_stream());
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     client.send_to(b"tick", listener.local_address().unwrap()).unwrap();
     let socket = UdpSocket::from(listener.socket.try_clone().unwrap());
@@ -107,7 +119,7 @@ fn a_backlog_that_the_kernel_would_cut_is_refused() {
     // One place in the queue, and the kernel's one more: a third connection is not completed.
     let listener = open(&at("tcp://127.0.0.1:0"), &Opening::of(&Config::default().backlog(1)).unwrap()).unwrap();
     let address = listener.local_address().unwrap();
-    let wait = std::time::Duration::from_millis(200);
+    let wait = Duration::from_millis(200);
     let clients: Vec<_> = (0..4).map(|_| TcpStream::connect_timeout(&address, wait)).collect();
     assert_eq!(clients.iter().filter(|client| client.is_ok()).count(), 2);
 }
@@ -238,6 +250,28 @@ fn of_many_servers_that_find_a_stale_file_at_once_one_gets_the_path() {
         drop(results);
         assert!(!path.exists());
     }
+}
+
+#[test]
+fn between_the_knock_and_the_removal_nobody_else_comes() {
+    let folder = Scratch::new();
+    let path = folder.path("x.sock");
+    let address = at(&format!("unix://{}", path.display()));
+    drop(UnixListener::bind(&path).unwrap());
+    // We are in the middle of taking the path over, and so another one waits.
+    let directory = std::fs::File::open(&folder.0).unwrap();
+    flock(&directory, FlockOperation::LockExclusive).unwrap();
+    let (told, done) = channel();
+    std::thread::scope(|scope| {
+        scope.spawn(|| told.send(open(&address, &how()).map(drop)));
+        assert!(done.recv_timeout(Duration::from_millis(100)).is_err());
+        std::fs::remove_file(&path).unwrap();
+        let theirs = UnixListener::bind(&path).unwrap();
+        flock(&directory, FlockOperation::Unlock).unwrap();
+        refusal(done.recv_timeout(Duration::from_secs(20)).unwrap(), "in use");
+        drop(theirs);
+    });
+    assert!(path.exists(), "theirs, and not ours to remove");
 }
 
 #[test]

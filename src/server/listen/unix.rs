@@ -49,8 +49,8 @@ impl Drop for SocketFile {
     }
 }
 
-/// Binds a socket to `path`, with these permissions of its file if they are given; not yet listening.
-pub(super) fn bind(path: &Path, kind: Type, mode: Option<u32>) -> io::Result<(Socket, SocketFile)> {
+/// Binds a socket to `path`, with these permissions of its file if they are given; listens if it is one of streams.
+pub(super) fn bind(path: &Path, kind: Type, mode: Option<u32>, backlog: i32) -> io::Result<(Socket, SocketFile)> {
     let locked = lock_directory(path)?;
     match look(path)? {
         None => {}
@@ -63,13 +63,18 @@ pub(super) fn bind(path: &Path, kind: Type, mode: Option<u32>) -> io::Result<(So
     socket.bind(&SockAddr::unix(path)?)?;
     let which = look(path)?.ok_or(Errno::NOENT)?.0;
     let file = SocketFile { path: path.to_owned(), which, owner: std::process::id() };
-    // Now, for should the next step fail, the file is removed under this lock.
+    let ready = || {
+        // Nobody connects with other permissions: it does not listen yet. Datagrams sent in this instant are another matter, and were allowed by umask.
+        if let Some(mode) = mode {
+            std::fs::set_permissions(path, Permissions::from_mode(mode))?;
+        }
+        // Under the lock still: one that does not listen yet looks stale to whoever knocks.
+        if kind == Type::STREAM { socket.listen(backlog) } else { Ok(()) }
+    };
+    let ready = ready();
+    // Before the file is removed, should it not be ready; that takes the lock again.
     drop(locked);
-    // Nobody has connected with other permissions: it does not listen yet. Datagrams sent in this instant are another matter, and were allowed by umask.
-    if let Some(mode) = mode {
-        std::fs::set_permissions(path, Permissions::from_mode(mode))?;
-    }
-    Ok((socket, file))
+    ready.map(|()| (socket, file))
 }
 
 /// Whether somebody holds the socket at `path`. Both kinds are tried, since a stranger's may be of the other one.

@@ -145,6 +145,8 @@ fn a_full_disk_loses_lines_and_says_how_many_when_there_is_room_again() {
     let [.., told, last] = lines.as_slice() else { panic!("{lines:?}") };
     assert!(told.ends_with(&format!("{lost} lines of this process are missing here: there was no room")), "{told}");
     assert!(last.ends_with("there is room"), "{last}");
+    let heads = |line: &String| line.matches(" master[").count();
+    assert!(lines.iter().all(|line| heads(line) <= 1), "a line goes on in the torn one: {lines:?}");
     let whole = lines.iter().filter(|line| line.contains(" line ") && line.ends_with(&"x".repeat(100))).count() as u64;
     assert_eq!(whole + lost, 200);
 }
