@@ -2,7 +2,7 @@
 //! repeats the dice.
 
 mod common;
-#[allow(dead_code, reason = "the numbers alone are used")]
+mod fuse;
 mod ledger;
 
 use std::collections::VecDeque;
@@ -12,6 +12,7 @@ use arbitrary::Unstructured;
 use common::{Child, Dice, Exit, in_child, note};
 use commons::harness::crew::{Address, Bus, BusSize, Inbox, Message, Roll};
 use commons::{Error, recover};
+use fuse::{BURNT, risk};
 use ledger::{Numbers, setting};
 
 const SLOTS: usize = 5;
@@ -74,12 +75,12 @@ impl World {
             let data = write(n, length(&mut dice, self.bus.inline()));
             let (from, receiver) = (tenancy.address(), to as u32);
             let sent = match dice.roll(3) {
-                0 => self.bus.try_send(from, receiver, &data),
+                0 => risk(&mut dice, 20, 60, || self.bus.try_send(from, receiver, &data)),
                 1 => runtime.block_on(async {
                     let send = self.bus.send(from, receiver, &data);
                     tokio::time::timeout(SOON, send).await.unwrap_or(Err(Error::Timeout { after: SOON }))
                 }),
-                _ => self.bus.send_timeout(from, receiver, &data, SOON),
+                _ => risk(&mut dice, 20, 200, || self.bus.send_timeout(from, receiver, &data, SOON)),
             };
             match sent {
                 Ok(()) => numbers.set(self.cell(me, to, SURE), numbers.get(self.cell(me, to, SURE)) + 1),
@@ -98,18 +99,19 @@ impl World {
         self.numbers.add(came, 1);
     }
 
+    /// Without a seed: to its end.
     fn receive(&self, me: usize, seed: u64) {
         let tenancy = self.roll.attach(me as u32).unwrap();
         let inbox = self.bus.inbox(&tenancy).unwrap();
         let mut dice = Dice::new(seed);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         loop {
-            let got = match dice.roll(3) {
-                0 => inbox.try_recv().unwrap(),
+            let got = match if seed == 0 { 1 } else { dice.roll(3) } {
+                0 => risk(&mut dice, 20, 40, || inbox.try_recv()).unwrap(),
                 1 => {
                     runtime.block_on(async { tokio::time::timeout(SOON, inbox.recv()).await }).ok().map(Result::unwrap)
                 }
-                _ => wait(&inbox),
+                _ => risk(&mut dice, 20, 100, || wait(&inbox)),
             };
             match got {
                 Some(message) => self.book(me, &message),
@@ -148,24 +150,37 @@ fn messages_come_whole_and_in_order_whoever_dies() {
     let mut lives: Vec<Child> = (0..SLOTS).map(|who| world.spawn(who, dice.roll(1 << 40))).collect();
     let (begun, mut kills) = (Instant::now(), [0_u64; SLOTS]);
     while begun.elapsed() < seconds {
-        std::thread::sleep(Duration::from_micros(dice.roll(15_000)));
+        std::thread::sleep(Duration::from_micros(dice.roll(4000)));
         let who = dice.roll(SLOTS as u64) as usize;
-        lives[who].kill();
-        match dice.roll(3) {
-            0 => _ = recover(lives[who].pid()).unwrap(),
-            1 => std::thread::sleep(Duration::from_micros(dice.roll(25_000))),
+        if dice.roll(4) == 0 && !lives[who].is_zombie() {
+            lives[who].kill();
+        }
+        if !lives[who].is_zombie() {
+            continue;
+        }
+        match dice.roll(12) {
+            0..4 => _ = recover(lives[who].pid()).unwrap(),
+            4 => std::thread::sleep(Duration::from_micros(dice.roll(25_000))),
             _ => {}
         }
         match lives[who].wait() {
-            Exit::Signal(9) => kills[who] += 1,
+            Exit::Signal(9 | BURNT) => kills[who] += 1,
             other => panic!("seed {seed}: {who} ended with {other:?}: {}", lives[who].said()),
         }
         lives[who] = world.spawn(who, dice.roll(1 << 40));
     }
-    // Senders first, so that what they sent is received.
+    // What senders have sent is received when they are gone, by receivers that live.
     world.numbers.set(STOP, 1);
-    for life in lives {
-        life.join();
+    for (who, mut life) in lives.into_iter().enumerate() {
+        let exit = life.wait();
+        if exit == Exit::Signal(BURNT) {
+            kills[who] += 1;
+            if who >= SENDERS {
+                in_child(|| world.receive(who, 0)).join();
+            }
+            continue;
+        }
+        assert_eq!(exit, Exit::Code(0), "seed {seed}: {who}: {}", life.said());
     }
     let numbers = &world.numbers;
     let (mut sent, mut came) = (0, 0);

@@ -4,7 +4,6 @@
 
 mod common;
 mod fuse;
-#[allow(dead_code, reason = "the numbers alone are used")]
 mod ledger;
 
 use std::time::{Duration, Instant};
@@ -141,7 +140,7 @@ impl World {
 
     /// A sender's risk.
     fn risk<R>(&self, dice: &mut Dice, micros: u64, f: impl FnOnce() -> R) -> R {
-        if self.mortal && !self.said(STOP) { risk(dice, 40, micros, f) } else { f() }
+        if self.mortal && !self.said(STOP) { risk(dice, 10, micros, f) } else { f() }
     }
 
     fn wait(&self, sender: &Sender) -> Option<Answer> {
@@ -173,7 +172,7 @@ impl World {
         let data = write(cell, ask, length(dice), length(dice));
         self.tasks.add(cell as usize, TRIED | known.life << LIFE);
         let submitted = match dice.roll(4) {
-            0 => self.risk(dice, 60, || sender.try_submit(&data)),
+            0 => self.risk(dice, 100, || sender.try_submit(&data)),
             1 => runtime.block_on(async {
                 let submit = sender.submit(&data);
                 tokio::time::timeout(SOON, submit).await.unwrap_or(Err(Error::Timeout { after: SOON }))
@@ -200,7 +199,7 @@ impl World {
                 1 => {
                     runtime.block_on(async { tokio::time::timeout(SOON, worker.take()).await.ok() }).map(Result::unwrap)
                 }
-                _ => match worker.take_timeout(SOON) {
+                _ => match risk(&mut dice, 6, 50, || worker.take_timeout(SOON)) {
                     Ok(task) => Some(task),
                     Err(Error::Timeout { .. }) => None,
                     Err(other) => panic!("{other}"),
@@ -300,7 +299,7 @@ fn chaos(victims: &[usize]) {
     let (mut kills, begun) = ([0_u64; LIVES], Instant::now());
     let mut progress = (0, Instant::now());
     while lives.iter().any(Option::is_some) {
-        std::thread::sleep(Duration::from_micros(dice.roll(8000)));
+        std::thread::sleep(Duration::from_micros(dice.roll(2000)));
         let over = begun.elapsed() > seconds;
         if over && !world.said(STOP) {
             world.signs.set(STOP, 1);
@@ -317,20 +316,20 @@ fn chaos(victims: &[usize]) {
         assert!(progress.1.elapsed() < Duration::from_secs(20), "seed {seed}: nothing moves: {ledger:?}");
         for (who, life) in lives.iter_mut().enumerate() {
             let Some(child) = life else { continue };
-            let chosen = !over && victims.contains(&who) && dice.roll(victims.len() as u64) == 0;
+            let chosen = !over && victims.contains(&who) && dice.roll(20) == 0;
             if chosen && !child.is_zombie() {
                 child.kill();
             }
             if !child.is_zombie() {
                 continue;
             }
-            match dice.roll(3) {
-                0 => {
+            match dice.roll(12) {
+                0..4 => {
                     recover(child.pid()).unwrap();
                     world.queue.sweep().unwrap();
                 }
                 // A zombie for a while, of whom nobody has told.
-                1 => std::thread::sleep(Duration::from_micros(dice.roll(25_000))),
+                4 => std::thread::sleep(Duration::from_micros(dice.roll(25_000))),
                 _ => {}
             }
             *life = match child.wait() {

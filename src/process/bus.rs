@@ -280,14 +280,20 @@ impl Inbox {
     ///
     /// # Errors
     /// [`Error::WrongProcess`] for who is not the tenant; [`Error::System`] when this process has no memory or descriptors left for a large message, which then
-    /// stays; as [`Channel::try_pop_lease`].
+    /// stays; [`Error::TooManyParticipants`].
     pub fn try_recv(&self) -> Result<Option<Message>> {
-        while let Some(lease) = self.channel()?.try_pop_lease()? {
+        let channel = self.channel()?;
+        loop {
+            let lease = match channel.try_pop_lease() {
+                Ok(Some(lease)) => lease,
+                // Somebody was stopped in the middle of it: nothing can be had now.
+                Ok(None) | Err(Error::Timeout { .. }) => return Ok(None),
+                Err(error) => return Err(error),
+            };
             if let Some(message) = self.open(lease)? {
                 return Ok(Some(message));
             }
         }
-        Ok(None)
     }
 
     /// The next message, waiting for one for at most `timeout`.

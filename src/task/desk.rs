@@ -244,6 +244,14 @@ impl Desk {
     }
 }
 
+/// Somebody was stopped, for longer than a call that waits for nothing allows for, in the middle of a channel: then nothing can be had of it now.
+pub(super) fn unhurried<T>(tried: Result<Option<T>>) -> Result<Option<T>> {
+    match tried {
+        Err(Error::Timeout { .. }) => Ok(None),
+        done => done,
+    }
+}
+
 pub(super) fn ticket(n: usize, generation: u32) -> [u8; TICKET] {
     (u64::from(generation) << 32 | n as u64).to_le_bytes()
 }

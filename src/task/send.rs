@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
 use super::TaskId;
-use super::desk::{Desk, HEAD, INLINE, Outcome, ticket};
+use super::desk::{Desk, HEAD, INLINE, Outcome, ticket, unhurried};
 use crate::process::roll::Tenancy;
 use crate::process::vault::{NO_ACCOUNT, Ticket};
 use crate::robust::{Patience, SLICE};
@@ -296,7 +296,7 @@ impl Sender {
 
     /// Books the next answer that has come; false when none has.
     fn pump(&self) -> Result<bool> {
-        match self.answers()?.try_pop_lease()? {
+        match unhurried(self.answers()?.try_pop_lease())? {
             Some(lease) => self.book(lease).map(|()| true),
             None => Ok(false),
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::TaskId;
-use super::desk::{Desk, INLINE, Outcome, of_ticket};
+use super::desk::{Desk, INLINE, Outcome, of_ticket, unhurried};
 use super::state::{Phase, State};
 use crate::robust::{Patience, SLICE, me, seated};
 use crate::shm::store_bytes;
@@ -55,13 +55,13 @@ impl TaskWorker {
     /// The next task, if there is one: what the dead left first, then the oldest.
     ///
     /// # Errors
-    /// [`Error::System`] when this process has no memory or descriptors left for a large payload: the task is given back, and the try does not count. As
-    /// [`Channel::try_pop_lease`](crate::Channel::try_pop_lease).
+    /// [`Error::System`] when this process has no memory or descriptors left for a large payload: the task is given back, and the try does not count.
+    /// [`Error::TooManyParticipants`].
     pub fn try_take(&self) -> Result<Option<Task>> {
         if let Some(task) = self.take_up(self.is_time())? {
             return Ok(Some(task));
         }
-        while let Some(lease) = self.desk.tickets.try_pop_lease()? {
+        while let Some(lease) = unhurried(self.desk.tickets.try_pop_lease())? {
             if let Some(task) = self.redeem(lease)? {
                 return Ok(Some(task));
             }
