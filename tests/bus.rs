@@ -23,7 +23,8 @@ const SOON: Duration = Duration::from_millis(50);
 fn length(dice: &mut Dice, inline: usize) -> usize {
     match dice.roll(16) {
         0 => dice.roll(300_000) as usize,
-        1 => inline - 24 + dice.roll(48) as usize,
+        1..4 => inline + dice.roll(4000) as usize,
+        4 => inline - 24 + dice.roll(48) as usize,
         _ => dice.roll(300) as usize,
     }
 }
@@ -107,11 +108,11 @@ impl World {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         loop {
             let got = match if seed == 0 { 1 } else { dice.roll(3) } {
-                0 => risk(&mut dice, 20, 40, || inbox.try_recv()).unwrap(),
+                0 => risk(&mut dice, 10, 60, || inbox.try_recv()).unwrap(),
                 1 => {
                     runtime.block_on(async { tokio::time::timeout(SOON, inbox.recv()).await }).ok().map(Result::unwrap)
                 }
-                _ => risk(&mut dice, 20, 100, || wait(&inbox)),
+                _ => risk(&mut dice, 10, 80, || wait(&inbox)),
             };
             match got {
                 Some(message) => self.book(me, &message),

@@ -372,3 +372,21 @@ fn a_successor_gets_nothing_that_is_not_its_own() {
         Err(Error::WrongProcess { .. })
     ));
 }
+
+/// Two ends of one tenancy, one after the other, and looks in vain without anybody to look: names stay apart, and the queue takes what it took before.
+#[test]
+fn names_stay_apart_and_looks_in_vain_take_no_room() {
+    let roll = Roll::new(1).unwrap();
+    let queue = TaskQueue::new(&roll, TaskSize { tasks: 4, ..TaskSize::default() }).unwrap();
+    let tenancy = roll.attach(0).unwrap();
+    let first = queue.sender(&tenancy).unwrap().try_submit(b"1").unwrap();
+    assert!(take_and_die(&queue));
+    for _ in 0..1000 {
+        queue.sweep().unwrap();
+    }
+    let sender = queue.sender(&tenancy).unwrap();
+    let more: Vec<_> = (0..3).map(|_| sender.try_submit(b"more").unwrap()).collect();
+    assert!(!more.contains(&first) && matches!(sender.try_submit(b"x"), Err(Error::Full { capacity: 4 })));
+    let worker = queue.worker();
+    assert_eq!(worker.try_take().unwrap().unwrap().id(), first, "what the dead left comes first");
+}

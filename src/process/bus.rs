@@ -26,6 +26,7 @@ use std::time::Duration;
 use super::roll::{Address, Roll, Tenancy};
 use super::vault::{Deposit, Ticket, Vault};
 use crate::robust::Patience;
+use crate::shm::Region;
 use crate::sync::clock;
 use crate::{Channel, Error, Lease, Notifier, Result};
 
@@ -103,6 +104,17 @@ struct Parcel {
     deposit: Option<Deposit>,
 }
 
+/// Channels of `bytes` bytes each in one region, so that they cost one memfd.
+pub(crate) fn inboxes(name: &str, slots: usize, bytes: usize, longest: Option<usize>) -> Result<Vec<Channel>> {
+    // Beside the ring a channel takes 320 bytes, and what says so in the region.
+    let region = Region::new(name, slots.saturating_mul(bytes.next_multiple_of(64) + 1024))?;
+    let mut builder = Channel::builder().capacity(bytes);
+    if let Some(longest) = longest {
+        builder = builder.max_message(longest);
+    }
+    (0..slots).map(|_| builder.clone().build_in(&region)).collect()
+}
+
 impl Bus {
     /// An inbox for every slot of `roll`.
     ///
@@ -113,7 +125,7 @@ impl Bus {
             let (value, max) = (size.inbox as u64, 512 << 20);
             return Err(Error::OutOfRange { what: "an inbox's size in bytes", value, min: 1024, max });
         }
-        let inboxes = (0..roll.slots()).map(|_| Channel::new(size.inbox)).collect::<Result<Vec<_>>>()?;
+        let inboxes = inboxes("bus", roll.slots(), size.inbox, None)?;
         let inline = (size.inbox / LONGEST - HEAD - 8).min(32 << 10);
         let vault = Vault::new(size.large, size.bytes)?;
         Ok(Bus { inner: Arc::new(Inner { roll: roll.clone(), inboxes, vault, inline }) })

@@ -106,7 +106,9 @@ impl Roll {
             match word.compare_exchange(seen, next, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
                     let address = Address { slot, generation };
-                    return Ok(Tenancy { inner: Arc::new(Inner { roll: self.clone(), address, tag: mine }) });
+                    return Ok(Tenancy {
+                        inner: Arc::new(Inner { roll: self.clone(), address, tag: mine, numbers: AtomicU64::new(0) }),
+                    });
                 }
                 Err(now) => seen = now,
             }
@@ -144,9 +146,17 @@ struct Inner {
     roll: Roll,
     address: Address,
     tag: Tag,
+    /// Numbers given out.
+    numbers: AtomicU64,
 }
 
 impl Tenancy {
+    /// A number that this tenant has not had before: 1, 2, …
+    pub(crate) fn number(&self) -> u64 {
+        // Relaxed: it publishes nothing, and no other process has this tenancy.
+        self.inner.numbers.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
     /// Who this is.
     pub fn address(&self) -> Address {
         self.inner.address

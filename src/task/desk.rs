@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::TaskId;
 use super::state::{Phase, State, TRIES_MAX};
 use crate::process::bell::Bell;
+use crate::process::bus::inboxes;
 use crate::process::roll::{Address, Roll};
 use crate::process::vault::{Ticket, Vault};
 use crate::robust::{me, prepare};
@@ -90,6 +91,9 @@ const WORDS: usize = words_for(INLINE);
 /// A task in the queue of tickets: its record, and which task of it. An empty one says: look for yourself.
 const TICKET: usize = 8;
 
+/// Tickets that say so are not added to as many of any kind: some may be in the hands of those who are awake.
+const LOOKS: usize = 4;
+
 /// What an answer begins with: sequence, generation, outcome and tries.
 pub(super) const HEAD: usize = 24;
 
@@ -132,16 +136,14 @@ impl Desk {
         let tickets = Channel::builder().capacity((tasks * 2 + 64) * (8 + TICKET)).max_message(TICKET).build()?;
         let longest = HEAD + INLINE;
         let each = (size.unanswered + 64) * (8 + longest);
-        let answers = (0..roll.slots())
-            .map(|_| Channel::builder().capacity(each).max_message(longest).build())
-            .collect::<Result<_>>()?;
+        let boxes = inboxes("answers", roll.slots(), each, Some(longest))?;
         Ok(Arc::new(Desk {
             head: Place::new(&region, Kind::TaskHead)?,
             states: Row::new(&region, Kind::TaskStates, tasks)?,
             records: Row::new(&region, Kind::TaskRecords, tasks)?,
             data: Row::new(&region, Kind::TaskData, words)?,
             tickets,
-            answers,
+            answers: boxes,
             payloads: Vault::new(size.large, size.bytes)?,
             results: Vault::new(size.large, size.bytes)?,
             room: Bell::new()?,
@@ -239,8 +241,10 @@ impl Desk {
     pub(super) fn stir(&self) {
         // Release: pairs with the Acquire of who looks.
         self.head.stirred.fetch_add(1, Ordering::Release);
-        // One is enough, who wakes for it; and without room for it nobody sleeps.
-        let _ = self.tickets.try_push(&[]);
+        // Where there are tickets nobody sleeps; so there are never more than a few of these, however often somebody is stirred in vain.
+        if self.tickets.len() < LOOKS {
+            let _ = self.tickets.try_push(&[]);
+        }
     }
 }
 

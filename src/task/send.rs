@@ -34,7 +34,6 @@ pub(super) enum Want {
 
 /// What one process knows of the tasks that it has submitted.
 pub(super) struct Books {
-    next: u64,
     /// By sequence: not answered yet.
     pub(super) out: HashMap<u64, Want>,
     /// Came, and nobody has asked for them yet.
@@ -87,7 +86,7 @@ impl Desk {
 
 impl Sender {
     pub(super) fn new(desk: Arc<Desk>, tenancy: Tenancy) -> Result<Sender> {
-        let books = Books { next: 1, out: HashMap::new(), come: VecDeque::new() };
+        let books = Books { out: HashMap::new(), come: VecDeque::new() };
         let sender = Sender { desk, tenancy, books: Mutex::new(books), came: Notify::new() };
         // What came for those who had the slot before.
         while sender.pump()? {}
@@ -131,8 +130,7 @@ impl Sender {
             if !quiet && books.out.len() + books.come.len() >= self.desk.size.unanswered {
                 return Err(Error::Full { capacity: self.desk.size.unanswered });
             }
-            let id = TaskId { from: self.tenancy.address(), sequence: books.next };
-            books.next += 1;
+            let id = TaskId { from: self.tenancy.address(), sequence: self.tenancy.number() };
             // Before it can be answered.
             if let Some(want) = want.take() {
                 books.out.insert(id.sequence, want);
