@@ -260,3 +260,26 @@ fn step(
     }
     Ok(())
 }
+
+/// A receiver without a descriptor left is told so, and the message waits until it has one.
+#[test]
+fn a_large_message_waits_for_a_descriptor() {
+    let roll = Roll::new(1).unwrap();
+    let bus = Bus::new(&roll, BusSize::default()).unwrap();
+    in_child(|| {
+        let tenancy = roll.attach(0).unwrap();
+        let inbox = bus.inbox(&tenancy).unwrap();
+        bus.try_send(tenancy.address(), 0, &[7; 100_000]).unwrap();
+        bus.try_send(tenancy.address(), 0, b"after").unwrap();
+        let files = common::all_descriptors();
+        assert!(matches!(inbox.try_recv(), Err(Error::System { .. })));
+        assert!(matches!(bus.try_send(tenancy.address(), 0, &[7; 100_000]), Err(Error::System { .. })));
+        bus.try_send(tenancy.address(), 0, b"small").expect("it needs none");
+        drop(files);
+        assert_eq!(inbox.try_recv().unwrap().unwrap().data, [7; 100_000], "in its place");
+        assert_eq!(inbox.try_recv().unwrap().unwrap().data, b"after");
+        assert_eq!(inbox.try_recv().unwrap().unwrap().data, b"small");
+        assert_eq!(bus.usage(), (0, 0));
+    })
+    .join();
+}

@@ -445,3 +445,26 @@ fn a_manager_tells_of_what_is_lost() {
     assert!(matches!(answer.result, Err(Error::TaskLost { id: lost, attempts: 1 }) if lost == id && answer.id == id));
     until("the ledger says so", || (queue.ledger().lost, queue.ledger().finished) == (1, 0));
 }
+
+/// A task worker without a descriptor left gives the task back, and that was no try.
+#[test]
+fn a_large_task_waits_for_a_descriptor() {
+    let roll = Roll::new(1).unwrap();
+    let queue = TaskQueue::new(&roll, TaskSize { attempts: 1, ..TaskSize::default() }).unwrap();
+    let sender = queue.sender(&roll.attach(0).unwrap()).unwrap();
+    sender.try_submit(&[7; 100_000]).unwrap();
+    in_child(|| {
+        let worker = queue.worker();
+        let files = common::all_descriptors();
+        for _ in 0..3 {
+            assert!(matches!(worker.try_take(), Err(Error::System { .. })));
+        }
+        drop(files);
+        let task = worker.take_timeout(Duration::from_secs(5)).unwrap();
+        assert_eq!((task.tries(), task.data()), (1, &[7; 100_000][..]));
+        task.finish(b"done").unwrap();
+    })
+    .join();
+    assert_eq!(sender.recv_timeout(SOON).unwrap().result.unwrap(), b"done");
+    assert_eq!((queue.ledger().finished, queue.ledger().large), (1, (0, 0)));
+}
