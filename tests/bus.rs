@@ -14,6 +14,7 @@ use commons::harness::crew::{Address, Bus, BusSize, Inbox, Message, Roll};
 use commons::{Error, recover};
 use fuse::{BURNT, risk};
 use ledger::{Numbers, setting};
+use rustix::process::Signal;
 
 const SLOTS: usize = 5;
 /// Slots from here on only receive.
@@ -154,7 +155,13 @@ fn messages_come_whole_and_in_order_whoever_dies() {
         std::thread::sleep(Duration::from_micros(dice.roll(4000)));
         let who = dice.roll(SLOTS as u64) as usize;
         if dice.roll(4) == 0 && !lives[who].is_zombie() {
-            lives[who].kill();
+            if dice.roll(5) == 0 {
+                lives[who].signal(Signal::STOP);
+                std::thread::sleep(Duration::from_micros(dice.roll(40_000)));
+                lives[who].cont();
+            } else {
+                lives[who].kill();
+            }
         }
         if !lives[who].is_zombie() {
             continue;

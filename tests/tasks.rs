@@ -8,11 +8,12 @@ mod ledger;
 
 use std::time::{Duration, Instant};
 
-use common::{Child, Dice, Exit, die, in_child, note, until};
+use common::{Child, Dice, Exit, die, in_child, note, sleep_for_ever, until};
 use commons::harness::crew::{Answer, Ledger, Roll, Sender, Task, TaskQueue, TaskSize, Tenancy};
 use commons::{Error, recover};
 use fuse::{BURNT, risk};
 use ledger::{Numbers, setting};
+use rustix::process::Signal;
 
 const SENDERS: usize = 3;
 const WORKERS: usize = 3;
@@ -318,7 +319,14 @@ fn chaos(victims: &[usize]) {
             let Some(child) = life else { continue };
             let chosen = !over && victims.contains(&who) && dice.roll(20) == 0;
             if chosen && !child.is_zombie() {
-                child.kill();
+                if dice.roll(5) == 0 {
+                    // One that is stopped is alive: nothing is taken from it, and the others go on.
+                    child.signal(Signal::STOP);
+                    std::thread::sleep(Duration::from_micros(dice.roll(40_000)));
+                    child.cont();
+                } else {
+                    child.kill();
+                }
             }
             if !child.is_zombie() {
                 continue;
@@ -467,4 +475,31 @@ fn a_large_task_waits_for_a_descriptor() {
     .join();
     assert_eq!(sender.recv_timeout(SOON).unwrap().result.unwrap(), b"done");
     assert_eq!((queue.ledger().finished, queue.ledger().large), (1, (0, 0)));
+}
+
+/// Dead senders, in whose slots nobody follows, have fetched nothing: that takes no room from those who live.
+#[test]
+fn large_answers_for_the_dead_take_no_room() {
+    let roll = Roll::new(3).unwrap();
+    let queue = TaskQueue::new(&roll, TaskSize { large: 4, ..TaskSize::default() }).unwrap();
+    let unfetched = |slot: u32| {
+        let sender = queue.sender(&roll.attach(slot).unwrap()).unwrap();
+        for _ in 0..2 {
+            sender.try_submit(b"much").unwrap();
+            queue.worker().try_take().unwrap().expect("it is there").finish(&[1; 50_000]).unwrap();
+        }
+        sleep_for_ever();
+    };
+    let senders = [in_child(|| unfetched(1)), in_child(|| unfetched(2))];
+    until("all lockers are theirs", || queue.ledger().large == (4, 200_000));
+    senders.iter().for_each(Child::kill);
+    let sender = queue.sender(&roll.attach(0).unwrap()).unwrap();
+    sender.try_submit(b"much").unwrap();
+    in_child(|| {
+        let task = queue.worker().take_timeout(Duration::from_secs(5)).unwrap();
+        task.finish(&[2; 50_000]).unwrap();
+    })
+    .join();
+    assert_eq!(sender.recv_timeout(SOON).unwrap().result.unwrap(), [2; 50_000]);
+    assert_eq!(queue.ledger().large, (0, 0));
 }

@@ -5,6 +5,9 @@
 //! is one push whatever its size: nothing is ever put together from pieces, a sender that dies in the middle has sent nothing, and two senders cannot
 //! get mixed up. The order of one sender's messages is the order of its pushes.
 //!
+//! Where two lives of one place overlap, as in a reload, the old one moves out of the bus (it drops its tenancy) when it is asked to leave, and the new one
+//! waits for that ([`Roll::attach_timeout`]): so each message is for one of them, and none for both.
+//!
 //! # Who may die when
 //! | dies | then |
 //! |---|---|

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::TaskId;
 use super::state::{Phase, State, TRIES_MAX};
+use super::told::HEAD;
 use crate::process::bell::Bell;
 use crate::process::bus::inboxes;
 use crate::process::roll::{Address, Roll};
@@ -93,9 +94,6 @@ const TICKET: usize = 8;
 
 /// Tickets that say so are not added to as many of any kind: some may be in the hands of those who are awake.
 const LOOKS: usize = 4;
-
-/// What an answer begins with: sequence, generation, outcome and tries.
-pub(super) const HEAD: usize = 24;
 
 pub(super) struct Desk {
     pub(super) head: Place<Head>,

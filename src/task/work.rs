@@ -127,7 +127,7 @@ impl TaskWorker {
             // There may be more: the next call looks again.
             Some((n, state)) => {
                 self.looked.set(0);
-                self.open(n, state).map(Some)
+                self.open(n, state)
             }
             None => {
                 self.looked.set(clock::now());
@@ -159,32 +159,31 @@ impl TaskWorker {
         // From here on a death leaves it running, in the hands of the dead; the ticket, which comes back, is passed over.
         let task = taken.map(|mine| self.open(n, mine)).transpose()?;
         lease.ack()?;
-        Ok(task)
+        Ok(task.flatten())
     }
 
-    /// A task that is in this thread's hands, with its payload.
-    fn open(&self, n: usize, state: State) -> Result<Task> {
+    /// A task that is in this thread's hands, with its payload; None for one that has lost it, whose sender is told.
+    fn open(&self, n: usize, state: State) -> Result<Option<Task>> {
         let (desk, record) = (&self.desk, self.desk.record(n));
         let (id, not_send) = (record.id(), PhantomData);
         let mut task = Task { desk: desk.clone(), n, state, id, data: Vec::new(), done: false, not_send };
         let ticket = record.payload();
         if ticket.is_none() {
             task.data = record.small_payload(desk.payload_bytes(n));
-            return Ok(task);
+            return Ok(Some(task));
         }
         match desk.payloads.read(ticket) {
-            Ok(Some(data)) => task.data = data,
-            Ok(None) => {
-                let why = "its payload is gone";
-                task.end(Outcome::Failed, why.as_bytes())?;
-                return Err(Error::TaskFailed { id, why: why.into() });
+            Ok(Some(data)) => {
+                task.data = data;
+                Ok(Some(task))
             }
+            // Nothing here frees it before the task has its outcome.
+            Ok(None) => task.end(Outcome::Failed, b"its payload is gone").map(|()| None),
             Err(error) => {
                 task.give_back(false);
-                return Err(error);
+                Err(error)
             }
         }
-        Ok(task)
     }
 }
 
