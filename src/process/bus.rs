@@ -20,7 +20,7 @@
 //!
 //! # Bounds
 //! The inbox's bytes; the vault's lockers and bytes, of which one receiver has at most half of the lockers. Without room a sender waits, or is told
-//! [`Error::Full`].
+//! [`Error::Full`]. In descriptors, which every process inherits: two for each slot, two for each locker, and half a dozen.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;

@@ -11,7 +11,7 @@ use crate::process::roll::{Address, Roll};
 use crate::process::vault::{Ticket, Vault};
 use crate::robust::{me, prepare};
 use crate::shm::{Kind, Pad, Place, Region, Row, load_bytes, shared, store_bytes, words_for};
-use crate::sync::{AtomicU64, Look, Ordering};
+use crate::sync::{AtomicU64, Look, Ordering, fence};
 use crate::{Channel, Error, Result};
 
 shared! {
@@ -226,9 +226,10 @@ impl Desk {
     pub(super) fn commit(&self, n: usize, state: State, lost: bool, tag: u32) -> bool {
         let (record, next) = (self.record(n), state.done(tag));
         let total = |totals: &[AtomicU64; 2], more: bool| {
-            // Relaxed: in the caller's hands, and published by the exchange.
+            // Relaxed: in the caller's hands.
             let total = totals[state.half()].load(Ordering::Relaxed) + u64::from(more);
-            totals[next.half()].store(total, Ordering::Relaxed);
+            // Release: pairs with the Acquire fence in `totals`; who has read this, for the pair that counts at another time, sees that the state has moved.
+            totals[next.half()].store(total, Ordering::Release);
         };
         total(&record.finished, !lost);
         total(&record.lost, lost);
@@ -334,8 +335,11 @@ impl Record {
         Ticket::of_words(words(&self.result))
     }
 
-    /// Tasks of this record that were finished, and that were lost, as of `half`.
+    /// Tasks of this record that were finished, and that were lost, as of `half`: if the state is still the same afterwards.
     pub(super) fn totals(&self, half: usize) -> (u64, u64) {
-        (self.finished[half].load(Ordering::Relaxed), self.lost[half].load(Ordering::Relaxed))
+        let totals = (self.finished[half].load(Ordering::Relaxed), self.lost[half].load(Ordering::Relaxed));
+        // Pairs with the Release in `commit`: the look at the state that follows comes after these.
+        fence(Ordering::Acquire);
+        totals
     }
 }

@@ -53,7 +53,8 @@
 //! # Bounds
 //! So many records; so many unanswered tasks of one sender, for all of whose answers its box has room, so that a task worker hardly ever waits for a
 //! sender; lockers and bytes for large payloads, and others for large results, so that a result never waits for a payload that waits for a task worker. One who does not
-//! fetch its large results has at most half of their lockers.
+//! fetch its large results has at most half of their lockers. In descriptors, which every process inherits: two for each slot, two for each locker of either kind, and a
+//! dozen.
 
 #![forbid(unsafe_code)]
 
