@@ -2,7 +2,7 @@
 //! repeats the dice.
 
 mod common;
-#[allow(dead_code, reason = "the numbers alone are used")]
+mod fuse;
 mod ledger;
 
 use std::collections::VecDeque;
@@ -12,7 +12,9 @@ use arbitrary::Unstructured;
 use common::{Child, Dice, Exit, in_child, note};
 use commons::harness::crew::{Address, Bus, BusSize, Inbox, Message, Roll};
 use commons::{Error, recover};
+use fuse::{BURNT, risk};
 use ledger::{Numbers, setting};
+use rustix::process::Signal;
 
 const SLOTS: usize = 5;
 /// Slots from here on only receive.
@@ -22,7 +24,8 @@ const SOON: Duration = Duration::from_millis(50);
 fn length(dice: &mut Dice, inline: usize) -> usize {
     match dice.roll(16) {
         0 => dice.roll(300_000) as usize,
-        1 => inline - 24 + dice.roll(48) as usize,
+        1..4 => inline + dice.roll(4000) as usize,
+        4 => inline - 24 + dice.roll(48) as usize,
         _ => dice.roll(300) as usize,
     }
 }
@@ -74,12 +77,12 @@ impl World {
             let data = write(n, length(&mut dice, self.bus.inline()));
             let (from, receiver) = (tenancy.address(), to as u32);
             let sent = match dice.roll(3) {
-                0 => self.bus.try_send(from, receiver, &data),
+                0 => risk(&mut dice, 20, 60, || self.bus.try_send(from, receiver, &data)),
                 1 => runtime.block_on(async {
                     let send = self.bus.send(from, receiver, &data);
                     tokio::time::timeout(SOON, send).await.unwrap_or(Err(Error::Timeout { after: SOON }))
                 }),
-                _ => self.bus.send_timeout(from, receiver, &data, SOON),
+                _ => risk(&mut dice, 20, 200, || self.bus.send_timeout(from, receiver, &data, SOON)),
             };
             match sent {
                 Ok(()) => numbers.set(self.cell(me, to, SURE), numbers.get(self.cell(me, to, SURE)) + 1),
@@ -98,18 +101,19 @@ impl World {
         self.numbers.add(came, 1);
     }
 
+    /// Without a seed: to its end.
     fn receive(&self, me: usize, seed: u64) {
         let tenancy = self.roll.attach(me as u32).unwrap();
         let inbox = self.bus.inbox(&tenancy).unwrap();
         let mut dice = Dice::new(seed);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         loop {
-            let got = match dice.roll(3) {
-                0 => inbox.try_recv().unwrap(),
+            let got = match if seed == 0 { 1 } else { dice.roll(3) } {
+                0 => risk(&mut dice, 10, 60, || inbox.try_recv()).unwrap(),
                 1 => {
                     runtime.block_on(async { tokio::time::timeout(SOON, inbox.recv()).await }).ok().map(Result::unwrap)
                 }
-                _ => wait(&inbox),
+                _ => risk(&mut dice, 10, 80, || wait(&inbox)),
             };
             match got {
                 Some(message) => self.book(me, &message),
@@ -148,24 +152,43 @@ fn messages_come_whole_and_in_order_whoever_dies() {
     let mut lives: Vec<Child> = (0..SLOTS).map(|who| world.spawn(who, dice.roll(1 << 40))).collect();
     let (begun, mut kills) = (Instant::now(), [0_u64; SLOTS]);
     while begun.elapsed() < seconds {
-        std::thread::sleep(Duration::from_micros(dice.roll(15_000)));
+        std::thread::sleep(Duration::from_micros(dice.roll(4000)));
         let who = dice.roll(SLOTS as u64) as usize;
-        lives[who].kill();
-        match dice.roll(3) {
-            0 => _ = recover(lives[who].pid()).unwrap(),
-            1 => std::thread::sleep(Duration::from_micros(dice.roll(25_000))),
+        if dice.roll(4) == 0 && !lives[who].is_zombie() {
+            if dice.roll(5) == 0 {
+                lives[who].signal(Signal::STOP);
+                std::thread::sleep(Duration::from_micros(dice.roll(40_000)));
+                lives[who].cont();
+            } else {
+                lives[who].kill();
+            }
+        }
+        if !lives[who].is_zombie() {
+            continue;
+        }
+        match dice.roll(12) {
+            0..4 => _ = recover(lives[who].pid()).unwrap(),
+            4 => std::thread::sleep(Duration::from_micros(dice.roll(25_000))),
             _ => {}
         }
         match lives[who].wait() {
-            Exit::Signal(9) => kills[who] += 1,
+            Exit::Signal(9 | BURNT) => kills[who] += 1,
             other => panic!("seed {seed}: {who} ended with {other:?}: {}", lives[who].said()),
         }
         lives[who] = world.spawn(who, dice.roll(1 << 40));
     }
-    // Senders first, so that what they sent is received.
+    // What senders have sent is received when they are gone, by receivers that live.
     world.numbers.set(STOP, 1);
-    for life in lives {
-        life.join();
+    for (who, mut life) in lives.into_iter().enumerate() {
+        let exit = life.wait();
+        if exit == Exit::Signal(BURNT) {
+            kills[who] += 1;
+            if who >= SENDERS {
+                in_child(|| world.receive(who, 0)).join();
+            }
+            continue;
+        }
+        assert_eq!(exit, Exit::Code(0), "seed {seed}: {who}: {}", life.said());
     }
     let numbers = &world.numbers;
     let (mut sent, mut came) = (0, 0);
@@ -243,4 +266,27 @@ fn step(
         }
     }
     Ok(())
+}
+
+/// A receiver without a descriptor left is told so, and the message waits until it has one.
+#[test]
+fn a_large_message_waits_for_a_descriptor() {
+    let roll = Roll::new(1).unwrap();
+    let bus = Bus::new(&roll, BusSize::default()).unwrap();
+    in_child(|| {
+        let tenancy = roll.attach(0).unwrap();
+        let inbox = bus.inbox(&tenancy).unwrap();
+        bus.try_send(tenancy.address(), 0, &[7; 100_000]).unwrap();
+        bus.try_send(tenancy.address(), 0, b"after").unwrap();
+        let files = common::all_descriptors();
+        assert!(matches!(inbox.try_recv(), Err(Error::System { .. })));
+        assert!(matches!(bus.try_send(tenancy.address(), 0, &[7; 100_000]), Err(Error::System { .. })));
+        bus.try_send(tenancy.address(), 0, b"small").expect("it needs none");
+        drop(files);
+        assert_eq!(inbox.try_recv().unwrap().unwrap().data, [7; 100_000], "in its place");
+        assert_eq!(inbox.try_recv().unwrap().unwrap().data, b"after");
+        assert_eq!(inbox.try_recv().unwrap().unwrap().data, b"small");
+        assert_eq!(bus.usage(), (0, 0));
+    })
+    .join();
 }

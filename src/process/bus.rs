@@ -5,6 +5,9 @@
 //! is one push whatever its size: nothing is ever put together from pieces, a sender that dies in the middle has sent nothing, and two senders cannot
 //! get mixed up. The order of one sender's messages is the order of its pushes.
 //!
+//! Where two lives of one place overlap, as in a reload, the old one moves out of the bus (it drops its tenancy) when it is asked to leave, and the new one
+//! waits for that ([`Roll::attach_timeout`]): so each message is for one of them, and none for both.
+//!
 //! # Who may die when
 //! | dies | then |
 //! |---|---|
@@ -17,7 +20,7 @@
 //!
 //! # Bounds
 //! The inbox's bytes; the vault's lockers and bytes, of which one receiver has at most half of the lockers. Without room a sender waits, or is told
-//! [`Error::Full`].
+//! [`Error::Full`]. In descriptors, which every process inherits: two for each slot, two for each locker, and half a dozen.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -26,6 +29,7 @@ use std::time::Duration;
 use super::roll::{Address, Roll, Tenancy};
 use super::vault::{Deposit, Ticket, Vault};
 use crate::robust::Patience;
+use crate::shm::Region;
 use crate::sync::clock;
 use crate::{Channel, Error, Lease, Notifier, Result};
 
@@ -103,6 +107,17 @@ struct Parcel {
     deposit: Option<Deposit>,
 }
 
+/// Channels of `bytes` bytes each in one region, so that they cost one memfd.
+pub(crate) fn inboxes(name: &str, slots: usize, bytes: usize, longest: Option<usize>) -> Result<Vec<Channel>> {
+    // Beside the ring a channel takes 320 bytes, and what says so in the region.
+    let region = Region::new(name, slots.saturating_mul(bytes.next_multiple_of(64) + 1024))?;
+    let mut builder = Channel::builder().capacity(bytes);
+    if let Some(longest) = longest {
+        builder = builder.max_message(longest);
+    }
+    (0..slots).map(|_| builder.clone().build_in(&region)).collect()
+}
+
 impl Bus {
     /// An inbox for every slot of `roll`.
     ///
@@ -113,7 +128,7 @@ impl Bus {
             let (value, max) = (size.inbox as u64, 512 << 20);
             return Err(Error::OutOfRange { what: "an inbox's size in bytes", value, min: 1024, max });
         }
-        let inboxes = (0..roll.slots()).map(|_| Channel::new(size.inbox)).collect::<Result<Vec<_>>>()?;
+        let inboxes = inboxes("bus", roll.slots(), size.inbox, None)?;
         let inline = (size.inbox / LONGEST - HEAD - 8).min(32 << 10);
         let vault = Vault::new(size.large, size.bytes)?;
         Ok(Bus { inner: Arc::new(Inner { roll: roll.clone(), inboxes, vault, inline }) })
@@ -280,14 +295,20 @@ impl Inbox {
     ///
     /// # Errors
     /// [`Error::WrongProcess`] for who is not the tenant; [`Error::System`] when this process has no memory or descriptors left for a large message, which then
-    /// stays; as [`Channel::try_pop_lease`].
+    /// stays; [`Error::TooManyParticipants`].
     pub fn try_recv(&self) -> Result<Option<Message>> {
-        while let Some(lease) = self.channel()?.try_pop_lease()? {
+        let channel = self.channel()?;
+        loop {
+            let lease = match channel.try_pop_lease() {
+                Ok(Some(lease)) => lease,
+                // Somebody was stopped in the middle of it: nothing can be had now.
+                Ok(None) | Err(Error::Timeout { .. }) => return Ok(None),
+                Err(error) => return Err(error),
+            };
             if let Some(message) = self.open(lease)? {
                 return Ok(Some(message));
             }
         }
-        Ok(None)
     }
 
     /// The next message, waiting for one for at most `timeout`.

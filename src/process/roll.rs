@@ -14,10 +14,11 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::robust::{Tag, certainly_dead, known_dead, me, prepare, seated};
+use crate::robust::{Patience, Slices, Tag, certainly_dead, known_dead, me, prepare, seated};
 use crate::shm::{Kind, Pad, Region, Row, shared};
-use crate::sync::{AtomicU64, Look, Ordering};
+use crate::sync::{AtomicU64, Look, Ordering, futex};
 use crate::{Error, Result};
 
 shared! {
@@ -106,11 +107,39 @@ impl Roll {
             match word.compare_exchange(seen, next, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
                     let address = Address { slot, generation };
-                    return Ok(Tenancy { inner: Arc::new(Inner { roll: self.clone(), address, tag: mine }) });
+                    return Ok(Tenancy {
+                        inner: Arc::new(Inner { roll: self.clone(), address, tag: mine, numbers: AtomicU64::new(0) }),
+                    });
                 }
                 Err(now) => seen = now,
             }
         }
+    }
+
+    /// The same, waiting for at most `timeout` until the one who has the slot has moved out: how a successor takes over while its predecessor leaves.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`]; as [`attach`](Roll::attach), but not [`Error::Occupied`].
+    pub fn attach_timeout(&self, slot: u32, timeout: Duration) -> Result<Tenancy> {
+        let (word, patience, mut slices) = (self.word(slot)?, Patience::lasting(timeout), Slices::new());
+        loop {
+            // Relaxed: only compared; the attempt that follows decides.
+            let seen = word.load(Ordering::Relaxed);
+            match self.attach(slot) {
+                Err(Error::Occupied { .. }) => patience.check()?,
+                attached => return attached,
+            }
+            // Whatever it says: `attach` looks closely.
+            let _ = slices.rest(word, seen, patience);
+        }
+    }
+
+    /// Whether anybody who lives has the slot.
+    pub(crate) fn is_occupied(&self, slot: u32) -> bool {
+        // Acquire: pairs with the AcqRel in `attach`.
+        let Ok(seen) = self.word(slot).map(|word| word.load(Ordering::Acquire)) else { return false };
+        let tag = (seen & TAG) as u32;
+        tag != 0 && !certainly_dead(Tag::from_bits(tag), Look::Close)
     }
 
     /// Whether that very life still has its slot, as far as anybody found out: two loads.
@@ -144,9 +173,17 @@ struct Inner {
     roll: Roll,
     address: Address,
     tag: Tag,
+    /// Numbers given out.
+    numbers: AtomicU64,
 }
 
 impl Tenancy {
+    /// A number that this tenant has not had before: 1, 2, …
+    pub(crate) fn number(&self) -> u64 {
+        // Relaxed: it publishes nothing, and no other process has this tenancy.
+        self.inner.numbers.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
     /// Who this is.
     pub fn address(&self) -> Address {
         self.inner.address
@@ -167,6 +204,7 @@ impl Drop for Inner {
         let old = self.address.generation << Tag::BITS | u64::from(self.tag.bits());
         // AcqRel: pairs with the same in `attach`. Fails when this very thread has moved in again meanwhile.
         let _ = word.compare_exchange(old, old & !TAG, Ordering::AcqRel, Ordering::Relaxed);
+        futex::wake(word, u32::MAX);
     }
 }
 
@@ -196,6 +234,19 @@ mod tests {
         let third = roll.attach(1).unwrap();
         assert_eq!(third.address().generation, 3);
         assert!(!roll.is_there(Address { slot: 1, generation: 2 }) && !roll.is_there(Address::NOBODY));
+    }
+
+    #[test]
+    fn a_successor_waits_until_the_one_before_has_moved_out() {
+        let roll = Roll::new(1).unwrap();
+        let first = roll.attach(0).unwrap();
+        std::thread::scope(|scope| {
+            let late = || roll.attach_timeout(0, Duration::from_millis(30)).map(|_| ()).unwrap_err();
+            assert!(matches!(scope.spawn(late).join().unwrap(), Error::Timeout { .. }));
+            let next = scope.spawn(|| roll.attach_timeout(0, Duration::from_secs(20)).unwrap().address().generation);
+            drop(first);
+            assert_eq!(next.join().unwrap(), 2);
+        });
     }
 
     #[test]

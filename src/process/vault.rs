@@ -265,7 +265,8 @@ impl Vault {
     /// Frees the locker of a ticket, if it is still that one's.
     pub(crate) fn free(&self, ticket: Ticket) {
         let Some(line) = self.line(ticket) else { return };
-        loop {
+        // Filling, sent, and in the hands of one that died emptying it: no more can come between.
+        for _ in 0..4 {
             let state = line.state();
             let mine = state.generation() == ticket.generation && state.phase() != Phase::Free;
             if !mine || state.phase() == Phase::Emptying && !state.is_left(Look::Close) {

@@ -10,8 +10,9 @@ use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
+use rustix::buffer::spare_capacity;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
-use rustix::io::Errno;
+use rustix::io::{Errno, pread};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv, recvmsg, sendmsg, socketpair,
@@ -103,8 +104,18 @@ pub(crate) fn unwrapped(parcel: OwnedFd, len: usize) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let refused = || Error::System { call: "reading a memfd", source: std::io::ErrorKind::OutOfMemory.into() };
     bytes.try_reserve_exact(len).map_err(|_| refused())?;
-    bytes.resize(len, 0);
-    File::from(parcel).read_exact_at(&mut bytes, 0).map_err(Error::system("reading a memfd"))?;
+    // At a place of its own: all descriptors of one memfd share where they have read to.
+    while bytes.len() < len {
+        let at = bytes.len() as u64;
+        match pread(&parcel, spare_capacity(&mut bytes), at) {
+            Ok(0) => {
+                return Err(Error::system("reading a memfd")(std::io::Error::from(std::io::ErrorKind::UnexpectedEof)));
+            }
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(Error::system("reading a memfd")(error)),
+        }
+    }
+    bytes.truncate(len);
     Ok(bytes)
 }
 

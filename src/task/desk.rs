@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use super::TaskId;
 use super::state::{Phase, State, TRIES_MAX};
+use super::told::HEAD;
 use crate::process::bell::Bell;
+use crate::process::bus::inboxes;
 use crate::process::roll::{Address, Roll};
 use crate::process::vault::{Ticket, Vault};
 use crate::robust::{me, prepare};
 use crate::shm::{Kind, Pad, Place, Region, Row, load_bytes, shared, store_bytes, words_for};
-use crate::sync::{AtomicU64, Look, Ordering};
+use crate::sync::{AtomicU64, Look, Ordering, fence};
 use crate::{Channel, Error, Result};
 
 shared! {
@@ -90,8 +92,8 @@ const WORDS: usize = words_for(INLINE);
 /// A task in the queue of tickets: its record, and which task of it. An empty one says: look for yourself.
 const TICKET: usize = 8;
 
-/// What an answer begins with: sequence, generation, outcome and tries.
-pub(super) const HEAD: usize = 24;
+/// Tickets that say so are not added to as many of any kind: some may be in the hands of those who are awake.
+const LOOKS: usize = 4;
 
 pub(super) struct Desk {
     pub(super) head: Place<Head>,
@@ -132,16 +134,14 @@ impl Desk {
         let tickets = Channel::builder().capacity((tasks * 2 + 64) * (8 + TICKET)).max_message(TICKET).build()?;
         let longest = HEAD + INLINE;
         let each = (size.unanswered + 64) * (8 + longest);
-        let answers = (0..roll.slots())
-            .map(|_| Channel::builder().capacity(each).max_message(longest).build())
-            .collect::<Result<_>>()?;
+        let boxes = inboxes("answers", roll.slots(), each, Some(longest))?;
         Ok(Arc::new(Desk {
             head: Place::new(&region, Kind::TaskHead)?,
             states: Row::new(&region, Kind::TaskStates, tasks)?,
             records: Row::new(&region, Kind::TaskRecords, tasks)?,
             data: Row::new(&region, Kind::TaskData, words)?,
             tickets,
-            answers,
+            answers: boxes,
             payloads: Vault::new(size.large, size.bytes)?,
             results: Vault::new(size.large, size.bytes)?,
             room: Bell::new()?,
@@ -226,9 +226,10 @@ impl Desk {
     pub(super) fn commit(&self, n: usize, state: State, lost: bool, tag: u32) -> bool {
         let (record, next) = (self.record(n), state.done(tag));
         let total = |totals: &[AtomicU64; 2], more: bool| {
-            // Relaxed: in the caller's hands, and published by the exchange.
+            // Relaxed: in the caller's hands.
             let total = totals[state.half()].load(Ordering::Relaxed) + u64::from(more);
-            totals[next.half()].store(total, Ordering::Relaxed);
+            // Release: pairs with the Acquire fence in `totals`; who has read this, for the pair that counts at another time, sees that the state has moved.
+            totals[next.half()].store(total, Ordering::Release);
         };
         total(&record.finished, !lost);
         total(&record.lost, lost);
@@ -239,8 +240,18 @@ impl Desk {
     pub(super) fn stir(&self) {
         // Release: pairs with the Acquire of who looks.
         self.head.stirred.fetch_add(1, Ordering::Release);
-        // One is enough, who wakes for it; and without room for it nobody sleeps.
-        let _ = self.tickets.try_push(&[]);
+        // Where there are tickets nobody sleeps; so there are never more than a few of these, however often somebody is stirred in vain.
+        if self.tickets.len() < LOOKS {
+            let _ = self.tickets.try_push(&[]);
+        }
+    }
+}
+
+/// Somebody was stopped, for longer than a call that waits for nothing allows for, in the middle of a channel: then nothing can be had of it now.
+pub(super) fn unhurried<T>(tried: Result<Option<T>>) -> Result<Option<T>> {
+    match tried {
+        Err(Error::Timeout { .. }) => Ok(None),
+        done => done,
     }
 }
 
@@ -324,8 +335,11 @@ impl Record {
         Ticket::of_words(words(&self.result))
     }
 
-    /// Tasks of this record that were finished, and that were lost, as of `half`.
+    /// Tasks of this record that were finished, and that were lost, as of `half`: if the state is still the same afterwards.
     pub(super) fn totals(&self, half: usize) -> (u64, u64) {
-        (self.finished[half].load(Ordering::Relaxed), self.lost[half].load(Ordering::Relaxed))
+        let totals = (self.finished[half].load(Ordering::Relaxed), self.lost[half].load(Ordering::Relaxed));
+        // Pairs with the Release in `commit`: the look at the state that follows comes after these.
+        fence(Ordering::Acquire);
+        totals
     }
 }

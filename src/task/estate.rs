@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::desk::{Desk, HEAD, Outcome};
+use super::desk::{Desk, Outcome, unhurried};
 use super::state::{Phase, State};
+use super::told::Told;
 use crate::process::roll::Address;
 use crate::process::vault::{Deposit, Ticket};
 use crate::robust::{Patience, SLICE, me};
@@ -21,6 +22,7 @@ impl Desk {
                 Err(Error::Timeout { .. }) => {}
                 deposit => return deposit.map(Some),
             }
+            self.clear_boxes()?;
             if !self.roll.is_certainly_there(from) {
                 return Ok(None);
             }
@@ -64,7 +66,29 @@ impl Desk {
         if told {
             self.stir();
         }
+        self.clear_boxes()?;
         Ok(None)
+    }
+
+    /// Throws away what lies in the boxes of slots that nobody is in, which may be for a long time, and the lockers that go with it.
+    fn clear_boxes(&self) -> Result<()> {
+        for (slot, answers) in (0..).zip(&self.answers) {
+            if answers.is_empty() || self.roll.is_occupied(slot) {
+                continue;
+            }
+            // At most what is in there now.
+            for _ in 0..answers.len() {
+                let Some(lease) = unhurried(answers.try_pop_lease())? else { break };
+                let answer = Told::of(&lease);
+                // Somebody has moved in meanwhile, and this one is for him: it goes back to the front.
+                if self.roll.is_certainly_there(Address { slot, generation: answer.generation }) {
+                    break;
+                }
+                self.results.free(answer.large);
+                lease.ack()?;
+            }
+        }
+        Ok(())
     }
 
     /// A result that was not committed is nobody's.
@@ -92,17 +116,10 @@ impl Desk {
         self.payloads.free(record.payload());
         let (id, (outcome, len)) = (record.id(), record.outcome());
         let large = record.result();
-        let mut message = Vec::with_capacity(HEAD + len);
-        let kind = (outcome as u64) << 32 | u64::from(!large.is_none()) << 40 | u64::from(state.tries());
-        for word in [id.sequence, id.from.generation, kind] {
-            message.extend_from_slice(&word.to_le_bytes());
-        }
-        if large.is_none() {
-            message.resize(HEAD + len, 0);
-            load_bytes(self.result_bytes(n), &mut message[HEAD..]);
-        } else {
-            message.extend(large.words().iter().flat_map(|word| word.to_le_bytes()));
-        }
+        let mut small = vec![0; if large.is_none() { len } else { 0 }];
+        load_bytes(self.result_bytes(n), &mut small);
+        let told = Told { sequence: id.sequence, generation: id.from.generation, outcome, tries: state.tries(), large };
+        let message = told.message(&small);
         let answers = self.answers.get(id.from.slot as usize).filter(|_| !record.is_quiet());
         // A look at whether the sender lives, closer each time the box has no room.
         let mut wanted = self.roll.is_there(id.from);

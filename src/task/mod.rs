@@ -40,7 +40,7 @@
 //! | running | RUNNING of the dead: whoever looks around takes it up before anything that is queued; after the last try it is lost |
 //! | while the result is being put somewhere | as running; who takes it up frees what was put |
 //! | after the commit, before or after the answer is in its box | DONE of the dead: delivered (again) by who looks around |
-//! | receiving an answer, the sender | its answers are nobody's: the next in its slot drops them, and frees what goes with them |
+//! | receiving an answer, the sender | its answers are nobody's: who looks around drops them, or the next in its slot, and frees what goes with them |
 //!
 //! Every task worker looks around before it takes something: when somebody has died that a manager knows of ([`TaskQueue::sweep`]), and else after
 //! 20 ms. That includes what was LOSING or DONE in the hands of one who died looking around, so nobody's death loses anything. A sender that is gone is
@@ -53,7 +53,8 @@
 //! # Bounds
 //! So many records; so many unanswered tasks of one sender, for all of whose answers its box has room, so that a task worker hardly ever waits for a
 //! sender; lockers and bytes for large payloads, and others for large results, so that a result never waits for a payload that waits for a task worker. One who does not
-//! fetch its large results has at most half of their lockers.
+//! fetch its large results has at most half of their lockers. In descriptors, which every process inherits: two for each slot, two for each locker of either kind, and a
+//! dozen.
 
 #![forbid(unsafe_code)]
 
@@ -62,6 +63,7 @@ mod estate;
 mod id;
 mod send;
 mod state;
+mod told;
 mod wait;
 mod work;
 

@@ -7,9 +7,10 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
 use super::TaskId;
-use super::desk::{Desk, HEAD, INLINE, Outcome, ticket};
+use super::desk::{Desk, INLINE, Outcome, ticket, unhurried};
+use super::told::{HEAD, Told};
 use crate::process::roll::Tenancy;
-use crate::process::vault::{NO_ACCOUNT, Ticket};
+use crate::process::vault::NO_ACCOUNT;
 use crate::robust::{Patience, SLICE};
 use crate::sync::clock;
 use crate::{Error, Lease, Notifier, Result};
@@ -34,7 +35,6 @@ pub(super) enum Want {
 
 /// What one process knows of the tasks that it has submitted.
 pub(super) struct Books {
-    next: u64,
     /// By sequence: not answered yet.
     pub(super) out: HashMap<u64, Want>,
     /// Came, and nobody has asked for them yet.
@@ -87,7 +87,7 @@ impl Desk {
 
 impl Sender {
     pub(super) fn new(desk: Arc<Desk>, tenancy: Tenancy) -> Result<Sender> {
-        let books = Books { next: 1, out: HashMap::new(), come: VecDeque::new() };
+        let books = Books { out: HashMap::new(), come: VecDeque::new() };
         let sender = Sender { desk, tenancy, books: Mutex::new(books), came: Notify::new() };
         // What came for those who had the slot before.
         while sender.pump()? {}
@@ -131,8 +131,7 @@ impl Sender {
             if !quiet && books.out.len() + books.come.len() >= self.desk.size.unanswered {
                 return Err(Error::Full { capacity: self.desk.size.unanswered });
             }
-            let id = TaskId { from: self.tenancy.address(), sequence: books.next };
-            books.next += 1;
+            let id = TaskId { from: self.tenancy.address(), sequence: self.tenancy.number() };
             // Before it can be answered.
             if let Some(want) = want.take() {
                 books.out.insert(id.sequence, want);
@@ -296,7 +295,7 @@ impl Sender {
 
     /// Books the next answer that has come; false when none has.
     fn pump(&self) -> Result<bool> {
-        match self.answers()?.try_pop_lease()? {
+        match unhurried(self.answers()?.try_pop_lease())? {
             Some(lease) => self.book(lease).map(|()| true),
             None => Ok(false),
         }
@@ -304,15 +303,12 @@ impl Sender {
 
     /// Puts an answer where it is wanted. One that came before, of a task that nobody knows, or of one who had the slot before, is dropped.
     pub(super) fn book(&self, lease: Lease) -> Result<()> {
-        let word = |at: usize| lease.get(at..at + 8).and_then(|w| w.try_into().ok()).map_or(0, u64::from_le_bytes);
-        let (sequence, generation, kind) = (word(0), word(8), word(16));
-        let rest = lease.get(HEAD..).unwrap_or_default();
+        let Told { sequence, generation, outcome, tries, large } = Told::of(&lease);
         let id = TaskId { from: self.tenancy.address(), sequence };
         let known = generation == id.from.generation && self.books().out.contains_key(&sequence);
-        let large = if kind >> 40 & 1 == 1 { Ticket::of_words([word(HEAD), word(HEAD + 8)]) } else { Ticket::NONE };
         let data = match () {
             () if !known => None,
-            () if large.is_none() => Some(rest.to_vec()),
+            () if large.is_none() => Some(lease.get(HEAD..).unwrap_or_default().to_vec()),
             // Without memory or descriptors for it the lease comes back.
             () => self.desk.results.read(large)?,
         };
@@ -322,9 +318,9 @@ impl Sender {
         let Some(want) = Some(known).filter(|known| *known).and_then(|_| self.books().out.remove(&sequence)) else {
             return Ok(());
         };
-        let result = match (Outcome::of(kind >> 32 & 0xff), data) {
+        let result = match (outcome, data) {
             (Outcome::Result, Some(data)) => Ok(data),
-            (Outcome::Lost, _) => Err(Error::TaskLost { id, attempts: kind as u32 }),
+            (Outcome::Lost, _) => Err(Error::TaskLost { id, attempts: tries }),
             (Outcome::Failed, Some(why)) => {
                 Err(Error::TaskFailed { id, why: String::from_utf8_lossy(&why).into_owned() })
             }

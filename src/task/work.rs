@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::TaskId;
-use super::desk::{Desk, INLINE, Outcome, of_ticket};
+use super::desk::{Desk, INLINE, Outcome, of_ticket, unhurried};
 use super::state::{Phase, State};
 use crate::robust::{Patience, SLICE, me, seated};
 use crate::shm::store_bytes;
@@ -55,13 +55,13 @@ impl TaskWorker {
     /// The next task, if there is one: what the dead left first, then the oldest.
     ///
     /// # Errors
-    /// [`Error::System`] when this process has no memory or descriptors left for a large payload: the task is given back, and the try does not count. As
-    /// [`Channel::try_pop_lease`](crate::Channel::try_pop_lease).
+    /// [`Error::System`] when this process has no memory or descriptors left for a large payload: the task is given back, and the try does not count.
+    /// [`Error::TooManyParticipants`].
     pub fn try_take(&self) -> Result<Option<Task>> {
         if let Some(task) = self.take_up(self.is_time())? {
             return Ok(Some(task));
         }
-        while let Some(lease) = self.desk.tickets.try_pop_lease()? {
+        while let Some(lease) = unhurried(self.desk.tickets.try_pop_lease())? {
             if let Some(task) = self.redeem(lease)? {
                 return Ok(Some(task));
             }
@@ -127,7 +127,7 @@ impl TaskWorker {
             // There may be more: the next call looks again.
             Some((n, state)) => {
                 self.looked.set(0);
-                self.open(n, state).map(Some)
+                self.open(n, state)
             }
             None => {
                 self.looked.set(clock::now());
@@ -159,32 +159,31 @@ impl TaskWorker {
         // From here on a death leaves it running, in the hands of the dead; the ticket, which comes back, is passed over.
         let task = taken.map(|mine| self.open(n, mine)).transpose()?;
         lease.ack()?;
-        Ok(task)
+        Ok(task.flatten())
     }
 
-    /// A task that is in this thread's hands, with its payload.
-    fn open(&self, n: usize, state: State) -> Result<Task> {
+    /// A task that is in this thread's hands, with its payload; None for one that has lost it, whose sender is told.
+    fn open(&self, n: usize, state: State) -> Result<Option<Task>> {
         let (desk, record) = (&self.desk, self.desk.record(n));
         let (id, not_send) = (record.id(), PhantomData);
         let mut task = Task { desk: desk.clone(), n, state, id, data: Vec::new(), done: false, not_send };
         let ticket = record.payload();
         if ticket.is_none() {
             task.data = record.small_payload(desk.payload_bytes(n));
-            return Ok(task);
+            return Ok(Some(task));
         }
         match desk.payloads.read(ticket) {
-            Ok(Some(data)) => task.data = data,
-            Ok(None) => {
-                let why = "its payload is gone";
-                task.end(Outcome::Failed, why.as_bytes())?;
-                return Err(Error::TaskFailed { id, why: why.into() });
+            Ok(Some(data)) => {
+                task.data = data;
+                Ok(Some(task))
             }
+            // Nothing here frees it before the task has its outcome.
+            Ok(None) => task.end(Outcome::Failed, b"its payload is gone").map(|()| None),
             Err(error) => {
                 task.give_back(false);
-                return Err(error);
+                Err(error)
             }
         }
-        Ok(task)
     }
 }
 

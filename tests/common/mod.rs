@@ -232,6 +232,13 @@ pub(crate) fn until_within(limit: Duration, what: &str, mut done: impl FnMut() -
     }
 }
 
+/// Every descriptor that the calling process, a child, may still have; of a few hundred, which it lowers its limit to.
+pub(crate) fn all_descriptors() -> Vec<fs::File> {
+    let (resource, most) = (rustix::process::Resource::Nofile, Some(512));
+    rustix::process::setrlimit(resource, rustix::process::Rlimit { current: most, maximum: most }).unwrap();
+    (0..512).map_while(|_| fs::File::open("/dev/null").ok()).collect()
+}
+
 /// Tests that measure time or count things of the whole process take turns.
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
