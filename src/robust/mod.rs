@@ -51,6 +51,7 @@
 mod burial;
 mod ledger;
 mod lock;
+mod mourn;
 mod participant;
 mod rest;
 mod slot;
@@ -59,6 +60,7 @@ mod word;
 pub use burial::recover;
 pub(crate) use ledger::{Claim, Held, MAX_HELD};
 pub(crate) use lock::{Owned, RobustLock, Stamp};
+pub(crate) use mourn::{Mourner, mourn};
 pub(crate) use participant::{
     MAX_PARTICIPANTS, Seat, certainly_dead, each_live, known_dead, me, prepare, seated, slots_in_use,
 };
