@@ -6,7 +6,7 @@ use super::mark::{ASLEEP, Head, Mark};
 use super::pace::{BREATH, Pace};
 use crate::robust::{RobustLock, mourn};
 use crate::shm::{Key, Kind, Pad, Place, Region, Row, load_bytes, shared, store_bytes, words_for};
-use crate::sync::{AtomicU64, EventFd, MODELLED, Ordering, owned, prefetch, prefetch_to_write, spin_hint};
+use crate::sync::{AtomicU64, EventFd, Ordering, owned, prefetch, prefetch_to_write, spin_hint};
 use crate::{Error, Result};
 
 shared! {
@@ -235,24 +235,14 @@ impl End {
     /// can go now.
     #[inline(always)]
     pub(super) fn look_at(&self, other: &End, gain: impl Fn(Mark) -> usize) -> Mark {
-        if MODELLED {
-            return self.seen_of(other);
-        }
         let pace = Pace(owned(&self.pace));
         if pace.pauses() {
             (0..BREATH).for_each(|_| spin_hint());
         }
-        let seen = self.seen_of(other);
-        // Relaxed: under the lock.
-        self.pace.store(pace.after(gain(seen)).0, Ordering::Relaxed);
-        seen
-    }
-
-    #[inline(always)]
-    fn seen_of(&self, other: &End) -> Mark {
         let seen = other.mark();
-        // Relaxed: under the lock.
+        // Relaxed, both: under the lock.
         self.seen.store(seen.0, Ordering::Relaxed);
+        self.pace.store(pace.after(gain(seen)).0, Ordering::Relaxed);
         seen
     }
 

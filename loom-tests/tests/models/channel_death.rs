@@ -4,8 +4,9 @@ use commons::harness::{sit, world};
 use commons::{Atomic, Channel, Error, recover};
 use loom_tests::{Stage, Tally, crowd, duet};
 
-use crate::channel::{Ring, sleeping_taker};
+use crate::channel::Ring;
 use crate::channel_lease::watch;
+use crate::channel_sleep::sleeping_taker;
 
 /// What must hold when nobody is in the middle of anything: the figures are those of the messages, and as many fit as were promised.
 fn in_order(ring: &Ring, room: usize, all: &[u8]) {
@@ -286,7 +287,30 @@ fn the_manager_wakes_those_who_wait_for_a_lease() {
     });
 }
 
-/// A producer dies before it has told the one who watches; the next push tells it.
+/// The same where no slice ever ends, so that it has to be told.
+#[test]
+fn a_producer_dies_and_the_next_one_tells() {
+    let tally = crowd("channel, producer dies, 1 sleeps, no slices").each_death(|life, tally| {
+        let ring = Ring::new(2);
+        sit().unwrap();
+        let mut stage = Stage::default();
+        world::endless_slices();
+        let consumer = sleeping_taker(&mut stage, &ring);
+        let its = ring.clone();
+        let mortal = stage.mortal(life, move || its.put(1));
+        stage.begin();
+        let lived = mortal.bury().is_some();
+        if !lived {
+            ring.put(2);
+        }
+        let taken = consumer.join();
+        assert!(taken == 1 || !lived);
+        tally.count(if lived { 0 } else { taken.into() });
+    });
+    assert!(tally.seen(1) > 0 && tally.seen(2) > 0, "it has died after its commit and before it");
+}
+
+/// A producer dies before it has told the one who watches; who buries it does.
 #[test]
 fn a_producer_dies_and_one_watches() {
     crowd("notifier, producer dies, 1 watches").each_death(|life, _| {
@@ -299,11 +323,36 @@ fn a_producer_dies_and_one_watches() {
         let its = ring.clone();
         let mortal = stage.mortal(life, move || its.put(1));
         stage.begin();
-        if mortal.bury().is_none() {
+        if mortal.bury().is_none() && ring.is_empty() {
             ring.put(2);
         }
         consumer.join();
     });
+}
+
+/// A consumer dies before it has told the one who watches for room; who buries it does.
+#[test]
+fn a_consumer_dies_and_one_watches_for_room() {
+    let tally = crowd("notifier of room, consumer dies, 1 watches").each_death(|life, tally| {
+        let ring = Ring::full(&[1]);
+        world::endless_slices();
+        let room = ring.room_notifier();
+        assert!(!ring.try_put(2));
+        let mut stage = Stage::default();
+        let its = ring.clone();
+        let mortal = stage.mortal(life, move || its.take());
+        stage.begin();
+        let died = mortal.bury().is_none();
+        let empty = ring.is_empty();
+        if empty {
+            // For ever, if it is not readable.
+            room.wait().unwrap();
+        }
+        assert!(empty || died);
+        tally.count(usize::from(died) * (1 + ring.len()));
+        assert_eq!(ring.try_put(2), empty);
+    });
+    assert!(tally.seen(1) > 0 && tally.seen(2) > 0, "it has died after its commit and before it");
 }
 
 /// One who watches dies anywhere while one pushes; another, who watched before, is told then, or by the next push.

@@ -4,6 +4,8 @@ mod barrier;
 mod channel;
 mod channel_death;
 mod channel_lease;
+mod channel_session;
+mod channel_sleep;
 mod counter;
 mod lock;
 mod lock_death;
