@@ -71,7 +71,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: "src/channel/ground.rs",
         find: "        eventfd.signal();",
         replace: "",
-        caught_by: &["channel_lease::all_who_watch_are_told", "channel_death::a_watcher_dies_and_another_is_told"],
+        caught_by: &["channel_lease::all_who_watch_are_told", "channel_told::a_watcher_dies_and_another_is_told"],
     },
     Mutant {
         name: "push_wakes_nobody",
@@ -99,7 +99,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: "src/channel/push.rs",
         find: "self.signal_for_the_dead();",
         replace: "",
-        caught_by: &["channel_death::a_watcher_dies_and_another_is_told"],
+        caught_by: &["channel_told::a_watcher_dies_and_another_is_told"],
     },
     Mutant {
         name: "next_producer_tells_nobody",
@@ -109,7 +109,7 @@ pub const MUTANTS: &[Mutant] = &[
             ground.tell_all();
         }"#,
         replace: "",
-        caught_by: &["channel_death::a_producer_dies_and_the_next_one_tells"],
+        caught_by: &["channel_told::a_producer_dies_and_the_next_one_tells"],
     },
     Mutant {
         name: "producer_passes_nothing_on",
@@ -220,7 +220,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: "src/channel/lease.rs",
         find: "seat.note_lease(ground.tail.at);",
         replace: "",
-        caught_by: &["channel_death::the_manager_wakes_those_who_wait_for_a_lease"],
+        caught_by: &["channel_told::the_manager_wakes_those_who_wait_for_a_lease"],
     },
     Mutant {
         name: "given_back_and_nobody_woken",
@@ -280,14 +280,14 @@ pub const MUTANTS: &[Mutant] = &[
         file: "src/robust/burial.rs",
         find: "mourn::tell(key);",
         replace: "",
-        caught_by: &["channel_death::a_producer_dies_and_one_watches"],
+        caught_by: &["channel_told::a_producer_dies_and_one_watches"],
     },
     Mutant {
         name: "burial_of_a_consumer_rings_for_nobody",
         file: "src/channel/notify.rs",
         find: "[self.tail.lock, self.tail.at, self.floor.lock]",
-        replace: "[self.tail.lock, self.tail.at]",
-        caught_by: &["channel_death::a_consumer_dies_and_one_watches_for_room"],
+        replace: "[self.tail.lock, self.tail.at, self.tail.at]",
+        caught_by: &["channel_told::a_consumer_dies_and_one_watches_for_room"],
     },
     Mutant {
         name: "session_never_gives_way",
@@ -348,5 +348,12 @@ pub const MUTANTS: &[Mutant] = &[
         find: "self.pace.store(pace.after(gain(seen)).0, Ordering::Relaxed);",
         replace: "other.pace.store(pace.after(gain(seen)).0, Ordering::Relaxed);",
         caught_by: &["channel_session::two_sessions_and_room_for_one"],
+    },
+    Mutant {
+        name: "next_consumer_tells_nobody",
+        file: "src/channel/lease.rs",
+        find: "self.reclaim();\n        ground.tell_all();",
+        replace: "self.reclaim();",
+        caught_by: &["channel_told::a_consumer_dies_and_the_next_one_tells"],
     },
 ];

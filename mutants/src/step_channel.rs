@@ -253,4 +253,11 @@ pub const MUTANTS: &[Mutant] = &[
         replace: "self.reclaim();",
         caught_by: &["channel_pop_armed"],
     },
+    Mutant {
+        name: "channel_burial_in_silence",
+        file: "src/robust/burial.rs",
+        find: "mourn::tell(key);",
+        replace: "",
+        caught_by: &["channel_push_armed"],
+    },
 ];

@@ -6,6 +6,7 @@ mod channel_death;
 mod channel_lease;
 mod channel_session;
 mod channel_sleep;
+mod channel_told;
 mod counter;
 mod lock;
 mod lock_death;
