@@ -2,7 +2,6 @@
 //! libtest runs this file's other test in threads of its own, so the round runs in a copy of this binary.
 
 #![allow(clippy::disallowed_types, reason = "a flag between threads of one process")]
-#![allow(unsafe_code)] // sched_setaffinity
 
 mod common;
 
@@ -11,6 +10,8 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use common::{in_child, skipped, until};
+use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
+
 use commons::{Atomic, Channel, Counter, Lock, Region, RwLock, Semaphore};
 
 const ROUND: &str = "COMMONS_FIRST_ROUND";
@@ -111,12 +112,9 @@ fn cores() {
     let channel = Channel::new(64).unwrap();
     in_child(|| {
         let (one, none) = (Duration::ZERO, Err(Duration::ZERO));
-        // SAFETY: an empty set of cores is a set of cores; then this process is kept on one that it may use.
-        unsafe {
-            let mut cores: libc::cpu_set_t = std::mem::zeroed();
-            libc::CPU_SET(usize::try_from(libc::sched_getcpu()).unwrap(), &mut cores);
-            assert_eq!(libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const cores), 0);
-        }
+        let mut core = CpuSet::new();
+        core.set(sched_getcpu());
+        sched_setaffinity(None, &core).unwrap();
         assert_eq!(std::thread::available_parallelism().unwrap().get(), 1);
         let wait = || {
             let start = Instant::now();
