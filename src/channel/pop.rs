@@ -7,9 +7,9 @@ use super::ground::{Ground, words_of};
 use super::mark::{Head, Mark};
 use super::push::enter;
 use super::wait::Waiting;
-use crate::Result;
 use crate::robust::{Owned, Patience, at_once};
 use crate::sync::{Ordering, futex, owned};
+use crate::{Error, Result};
 
 impl Channel {
     /// Takes the first message, waiting for one.
@@ -147,7 +147,7 @@ impl Channel {
         let mut drained = 0;
         while drained < max {
             let (more, batch) = match at_once(self.drain_batch(max - drained, &mut f)) {
-                Err(_) if drained > 0 => break, // what was drained is told
+                Err(Error::Closed | Error::Timeout { .. }) if drained > 0 => break, // what was drained is told
                 batch => batch?.unwrap_or((false, 0)),
             };
             drained += batch;
