@@ -205,6 +205,9 @@ pub enum Error {
         /// The delay met.
         delay: Duration,
     },
+    /// A message was pushed to dead letters, whose number tells after a death whether one of theirs has arrived.
+    #[error("dead letters take only what comes back to their channel: push to that channel")]
+    DeadLetters,
     /// A channel was closed; what it held has been taken.
     #[error("the channel is closed")]
     Closed,

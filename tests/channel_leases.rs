@@ -5,8 +5,8 @@ mod common;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use common::{die, in_child};
-use commons::{Channel, Error};
+use common::{die, in_child, until};
+use commons::{Atomic, Channel, Error};
 
 #[test]
 fn what_was_taken_behind_a_lease_does_not_come_again() {
@@ -60,6 +60,42 @@ fn a_room_notifier_is_readable_when_there_is_room_and_not_before() {
     channel.push(b"x").unwrap();
     assert!(matches!(channel.try_push(b"x"), Err(Error::Full { .. })) && !readable());
     let _ = room.as_fd();
+}
+
+/// Who waits for an eventfd has no slice after which it looks by itself: the supervisor's `recover` rings. Without one, a look finds out.
+#[test]
+fn a_supervisor_rings_for_the_dead() {
+    let channel = Channel::new(4096).unwrap();
+    let notifier = channel.notifier();
+    let readable = || {
+        let mut fds = [rustix::event::PollFd::new(&notifier, rustix::event::PollFlags::IN)];
+        rustix::event::poll(&mut fds, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap() == 1
+    };
+    let leased_to_the_dead = |message: &str| {
+        channel.push(message.as_bytes()).unwrap();
+        let taken = Atomic::new(0).unwrap();
+        let child = in_child(|| {
+            std::mem::forget(channel.pop_lease().unwrap());
+            taken.set(1);
+            common::sleep_for_ever();
+        });
+        until("the child has it", || taken.get() == 1);
+        assert_eq!(channel.try_pop().unwrap(), None);
+        child.kill();
+        assert!(!readable(), "nobody has found out");
+        child
+    };
+    let mut child = leased_to_the_dead("one");
+    assert_eq!(commons::recover(child.pid()).unwrap(), 1);
+    assert!(readable());
+    assert_eq!(channel.try_pop().unwrap(), Some(b"one".to_vec()));
+    assert_eq!(channel.try_pop().unwrap(), None);
+    assert!(!readable());
+    child.wait();
+
+    let mut child = leased_to_the_dead("two");
+    assert_eq!(channel.try_pop().unwrap(), Some(b"two".to_vec()), "a look without a supervisor");
+    child.wait();
 }
 
 #[test]

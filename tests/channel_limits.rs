@@ -5,6 +5,7 @@
 mod common;
 mod memory;
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use common::{in_child, leave};
@@ -135,6 +136,97 @@ fn what_is_refused_changes_nothing() {
     assert_eq!(touched("refused", || too_long(channel.push(&long), 49, 48)), NOTHING);
 }
 
+/// Repair tells by the number of dead letters what one has left that died over one of them.
+#[test]
+fn dead_letters_are_nobodys_to_push() {
+    let region = Region::new("letters", 4096).unwrap();
+    let channel = Channel::builder().capacity(64).max_attempts(1).build_in(&region).unwrap();
+    let letters = channel.dead_letters().unwrap();
+    let is_refused = |result: Result<(), Error>| {
+        assert_eq!(text(result), "dead letters take only what comes back to their channel: push to that channel");
+    };
+    let pushes = || {
+        is_refused(letters.push(b""));
+        is_refused(letters.try_push(b"own"));
+        is_refused(letters.push_timeout(&[0; 99], Duration::MAX));
+        is_refused(letters.push_many(&["a", "b"]));
+        is_refused(letters.push_session().push(b"own"));
+    };
+    assert_eq!(touched("letters", pushes), NOTHING);
+    assert_eq!((letters.capacity(), letters.max_message()), (channel.capacity(), channel.max_message()));
+    for _ in 0..10 {
+        channel.push(b"worn").unwrap();
+        drop(channel.pop_lease().unwrap());
+    }
+    assert_eq!((letters.len(), channel.len()), (4, 0));
+    assert_eq!(letters.pop_lease().unwrap().ack().map_err(|e| e.to_string()), Ok(()));
+    assert_eq!(letters.push_session().try_push(b"").map_err(|e| matches!(e, Error::DeadLetters)), Err(true));
+}
+
+/// Whose `as_ref` gives more each time, and counts how often it was asked.
+struct Growing {
+    bytes: Vec<u8>,
+    len: Cell<usize>,
+    asked: Cell<u32>,
+}
+
+impl AsRef<[u8]> for Growing {
+    fn as_ref(&self) -> &[u8] {
+        self.asked.set(self.asked.get() + 1);
+        let len = self.len.replace((self.len.get() + 8).min(self.bytes.len()));
+        &self.bytes[..len]
+    }
+}
+
+/// What it says the first time counts, and it is not asked again: nothing of its neighbours is written over, at any place in the ring and however
+/// many there are.
+#[test]
+fn messages_that_grow_are_what_they_were_at_first() {
+    for many in [1, 3, 32, 33, 50] {
+        let words = 2 * many;
+        let channel = Channel::new((words + 3) * 8).unwrap();
+        for turn in 0..words {
+            channel.push(b"before").unwrap();
+            let growing = |n| Growing { bytes: vec![n as u8; 64], len: Cell::new(n % 9), asked: Cell::new(0) };
+            let messages: Vec<_> = (0..many).map(growing).collect();
+            let mut expected: Vec<_> = (0..many).map(|n| vec![n as u8; n % 9]).collect();
+            channel.push_many(&messages).unwrap();
+            assert!(messages.iter().all(|message| message.asked.get() == 1));
+            let room = channel.try_push(b"").is_ok();
+            let mut all = Vec::new();
+            channel.drain(1, |message| assert_eq!(message, b"before")).unwrap();
+            assert_eq!(
+                channel.drain(usize::MAX, |message| all.push(message.to_vec())).unwrap(),
+                many + usize::from(room)
+            );
+            expected.extend(room.then(Vec::new));
+            assert_eq!(all, expected, "turn {turn}");
+        }
+    }
+}
+
+/// What the caller's `as_ref` does is not done in the middle of the ring.
+#[test]
+fn messages_may_push_and_panic() {
+    struct Pushing<'c>(&'c Channel, u8);
+    impl AsRef<[u8]> for Pushing<'_> {
+        fn as_ref(&self) -> &[u8] {
+            assert!(self.1 < 3, "{} is too many", self.1);
+            self.0.push(&[self.1]).unwrap();
+            b"outer"
+        }
+    }
+    let channel = Channel::new(256).unwrap();
+    channel.push_many(&[Pushing(&channel, 1), Pushing(&channel, 2)]).unwrap();
+    let all: Vec<_> = (0..4).map(|_| channel.pop().unwrap()).collect();
+    assert_eq!(all, [&[1][..], &[2], b"outer", b"outer"]);
+    let panics = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        channel.push_many(&[Pushing(&channel, 1), Pushing(&channel, 3)])
+    }));
+    assert!(panics.is_err());
+    assert_eq!((channel.pop().unwrap(), channel.try_pop().unwrap()), (vec![1], None));
+}
+
 #[test]
 fn waiting_ends_when_it_was_to() {
     let channel = Channel::new(16).unwrap();
@@ -237,6 +329,50 @@ fn a_closure_that_forks_takes_once() {
         assert_eq!((channel.len(), channel.pop().unwrap()), (1, b"b".to_vec()));
         both(&|f| _ = channel.drain(9, f).unwrap());
         assert_eq!((channel.len(), channel.try_pop().unwrap()), (0, None));
+    })
+    .join();
+}
+
+/// Nor does it look any further: what it would note of the tail, without the lock, would be read as if the lock's owner had written it.
+#[test]
+fn a_drain_that_forks_drains_in_one_process() {
+    in_child(|| {
+        let region = Region::new("drained", 4096).unwrap();
+        let channel = &Channel::new_in(&region, 1024).unwrap();
+        let drains_in_one = |leased: bool| {
+            channel.push(b"a").unwrap();
+            let (mut child, mut seen, mut before) = (-1, Vec::new(), Vec::new());
+            let drained = channel.drain(9, |message| {
+                seen.push(message.to_vec());
+                if child != -1 {
+                    return;
+                }
+                // SAFETY: this process has one thread; the child does what stands below and leaves by `_exit`.
+                child = unsafe { libc::fork() };
+                if child == 0 {
+                    // It is there when the child's closure returns.
+                    channel.push(b"b").unwrap();
+                    before = words("drained");
+                    return;
+                }
+                let mut status = -1;
+                // SAFETY: waits for the child forked above; the kernel writes into `status`.
+                let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
+                assert_eq!((waited, status), (child, 0), "what the child found");
+            });
+            if child == 0 {
+                let once = drained.is_ok_and(|n| n == 1) && seen == [b"a"];
+                leave(if once { i32::from(words("drained") != before) * 2 } else { 1 });
+            }
+            assert_eq!((drained.unwrap(), seen), (2, vec![b"a".to_vec(), b"b".to_vec()]), "leased: {leased}");
+        };
+        drains_in_one(false);
+        channel.push(b"in hand").unwrap();
+        let lease = channel.pop_lease().unwrap();
+        drains_in_one(true);
+        lease.ack().unwrap();
+        let stats = channel.stats().unwrap();
+        assert_eq!((stats.pushed, stats.taken), (5, 5));
     })
     .join();
 }

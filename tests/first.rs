@@ -7,9 +7,12 @@ mod common;
 
 use std::process::Command;
 use std::sync::Barrier;
+use std::time::{Duration, Instant};
 
-use common::{in_child, until};
-use commons::{Atomic, Counter, Lock, Region, RwLock, Semaphore};
+use common::{in_child, skipped, until};
+use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
+
+use commons::{Atomic, Channel, Counter, Lock, Region, RwLock, Semaphore};
 
 const ROUND: &str = "COMMONS_FIRST_ROUND";
 
@@ -17,12 +20,24 @@ const ROUND: &str = "COMMONS_FIRST_ROUND";
 fn threads_that_race_for_the_first_structure_all_get_theirs() {
     for round in ["structures", "forks"] {
         for _ in 0..25 {
-            let mut copy = Command::new(std::env::current_exe().unwrap());
-            copy.args(["--exact", "one_round", "--nocapture", "--test-threads=1"]).env(ROUND, round);
-            let done = copy.output().unwrap();
-            assert!(done.status.success(), "{round}: {}", String::from_utf8_lossy(&done.stderr));
+            self::round(round);
         }
     }
+}
+
+#[test]
+fn whether_there_are_several_cores_is_found_out_before_a_fork() {
+    if std::thread::available_parallelism().is_ok_and(|n| n.get() == 1) {
+        return skipped("there is one core");
+    }
+    round("cores");
+}
+
+fn round(which: &str) {
+    let mut copy = Command::new(std::env::current_exe().unwrap());
+    copy.args(["--exact", "one_round", "--nocapture", "--test-threads=1"]).env(ROUND, which);
+    let done = copy.output().unwrap();
+    assert!(done.status.success(), "{which}: {}", String::from_utf8_lossy(&done.stderr));
 }
 
 #[test]
@@ -30,6 +45,7 @@ fn one_round() {
     match std::env::var(ROUND).as_deref() {
         Ok("structures") => structures(),
         Ok("forks") => forks(),
+        Ok("cores") => cores(),
         _ => {}
     }
 }
@@ -88,6 +104,31 @@ fn forks() {
             child.join();
         }
     });
+}
+
+/// A worker that keeps itself on one core still looks before it sleeps: the one it waits for has another. Seen by the time: its first waits in
+/// vain look some hundred times each, until it has learned that they are in vain.
+fn cores() {
+    let channel = Channel::new(64).unwrap();
+    in_child(|| {
+        let (one, none) = (Duration::ZERO, Err(Duration::ZERO));
+        let mut core = CpuSet::new();
+        core.set(sched_getcpu());
+        sched_setaffinity(None, &core).unwrap();
+        assert_eq!(std::thread::available_parallelism().unwrap().get(), 1);
+        let wait = || {
+            let start = Instant::now();
+            let waited = channel.pop_timeout(one).map_err(|_| Duration::ZERO);
+            assert_eq!(waited, none);
+            start.elapsed()
+        };
+        // The very first makes what a thread makes once.
+        wait();
+        let looking = (0..6).map(|_| wait()).min().unwrap();
+        let at_once = (0..50).map(|_| wait()).min().unwrap();
+        assert!(looking > at_once * 2, "{looking:?} and {at_once:?}: it does not look before it sleeps");
+    })
+    .join();
 }
 
 struct Stop<'a>(&'a std::sync::atomic::AtomicBool);

@@ -11,6 +11,7 @@ mod loom;
 mod loom_channel;
 mod loom_table;
 mod loom_timer;
+mod loom_words;
 mod step;
 mod step_channel;
 mod step_table;
@@ -52,7 +53,7 @@ struct Engine {
 const ENGINES: [Engine; 2] = [
     Engine {
         name: "loom",
-        mutants: &[loom::MUTANTS, loom_channel::MUTANTS, loom_table::MUTANTS, loom_timer::MUTANTS],
+        mutants: &[loom::MUTANTS, loom_words::MUTANTS, loom_channel::MUTANTS, loom_table::MUTANTS, loom_timer::MUTANTS],
         folder: "loom-tests",
         build: &["test", "--release", "--no-run", "--message-format=json-render-diagnostics"],
         at_once: 2,

@@ -2,7 +2,7 @@
 //!
 //! Not here, because they break no promise but that of haste, which sleepers make good at the end of their slice (loom, which has no slices, finds
 //! them): wake-ups left out, a flag of sleepers that is lost, a lease that is not noted for burial. Nor what is guarded twice: taking the eventfd's
-//! flag away before the signal, for a push looks at the consumers' lock as well.
+//! flag away before the signal, for a push looks at the consumers' lock as well; what the next owner of an end tells, for burial rings too.
 
 use crate::Mutant;
 
@@ -14,13 +14,6 @@ pub const MUTANTS: &[Mutant] = &[
         find: "write(tail.index());",
         replace: "let _ = ends.tail.moved(tail, words, messages, ring); write(tail.index());",
         caught_by: &["channel_push_at_the_end"],
-    },
-    Mutant {
-        name: "channel_dead_producer_told_nobody",
-        file: "src/channel/push.rs",
-        find: "owned.recovered()",
-        replace: "false",
-        caught_by: &["channel_push_armed"],
     },
     Mutant {
         name: "channel_push_in_silence",
@@ -247,10 +240,10 @@ pub const MUTANTS: &[Mutant] = &[
         caught_by: &["channel_ack"],
     },
     Mutant {
-        name: "channel_repair_in_silence",
-        file: "src/channel/lease.rs",
-        find: "self.reclaim();\n        ground.tell_all();",
-        replace: "self.reclaim();",
-        caught_by: &["channel_pop_armed"],
+        name: "channel_burial_in_silence",
+        file: "src/robust/burial.rs",
+        find: "mourn::tell(key);",
+        replace: "",
+        caught_by: &["channel_push_armed"],
     },
 ];

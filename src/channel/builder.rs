@@ -1,7 +1,7 @@
 //! Making a channel, and what it tells of itself.
 
 use super::Channel;
-use super::ground::{Ground, words_of};
+use super::ground::{Ground, Plan, words_of};
 use super::mark::{ATTEMPTS_MAX, LEN_MAX, WORDS_MAX};
 use super::pop::Consumer;
 use crate::robust::{Patience, prepare};
@@ -60,7 +60,7 @@ impl ChannelBuilder {
     /// [`Error::OutOfRange`] for what is out of range; [`Error::AfterFork`] in a worker of a server, where it would be shared with nobody;
     /// [`Error::System`] when the kernel has no memory or file descriptors left.
     pub fn build(self) -> Result<Channel> {
-        self.place(None)
+        self.place(None, false)
     }
 
     /// Makes the channel in `region`.
@@ -68,10 +68,10 @@ impl ChannelBuilder {
     /// # Errors
     /// [`Error::OutOfMemory`] when the region has no room, and as [`build`](ChannelBuilder::build).
     pub fn build_in(self, region: &Region) -> Result<Channel> {
-        self.place(Some(region))
+        self.place(Some(region), false)
     }
 
-    fn place(self, region: Option<&Region>) -> Result<Channel> {
+    fn place(self, region: Option<&Region>, are_letters: bool) -> Result<Channel> {
         let within = |what, value: usize, min: usize, max: usize| {
             if (min..=max).contains(&value) {
                 return Ok(());
@@ -84,7 +84,7 @@ impl ChannelBuilder {
         within("the longest message in bytes", max_message, 1, most)?;
         within("the number of attempts", self.max_attempts as usize, 0, ATTEMPTS_MAX as usize)?;
         prepare()?;
-        let letters = match self.max_attempts {
+        let dead_letters = match self.max_attempts {
             0 => None,
             _ => {
                 // Before the first of the two takes its room.
@@ -92,10 +92,11 @@ impl ChannelBuilder {
                     Ground::has_room(region, 2 * Ground::needs(self.bytes))?;
                 }
                 let letters = ChannelBuilder { max_attempts: 0, max_message: Some(max_message), ..self.clone() };
-                Some(letters.place(region)?)
+                Some(letters.place(region, true)?)
             }
         };
-        Ok(Channel { ground: Ground::new(region, self.bytes, max_message, letters, self.max_attempts)? })
+        let plan = Plan { bytes: self.bytes, max_message, are_letters, max_attempts: self.max_attempts, dead_letters };
+        Ok(Channel { ground: Ground::new(region, plan)? })
     }
 }
 

@@ -1,12 +1,12 @@
 //! What lies in the region, and the channel as one process has it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::mark::{ASLEEP, Head, Mark};
 use super::pace::{BREATH, Pace};
-use crate::robust::RobustLock;
+use crate::robust::{RobustLock, mourn};
 use crate::shm::{Key, Kind, Pad, Place, Region, Row, load_bytes, shared, store_bytes, words_for};
-use crate::sync::{AtomicU64, EventFd, MODELLED, Ordering, owned, prefetch, prefetch_to_write, spin_hint};
+use crate::sync::{AtomicU64, EventFd, Ordering, owned, prefetch, prefetch_to_write, spin_hint};
 use crate::{Error, Result};
 
 shared! {
@@ -49,6 +49,16 @@ shared! {
     }
 }
 
+/// What a channel is made of.
+pub(super) struct Plan {
+    pub(super) bytes: usize,
+    pub(super) max_message: usize,
+    /// Whether it takes the dead letters of another.
+    pub(super) are_letters: bool,
+    pub(super) max_attempts: u32,
+    pub(super) dead_letters: Option<super::Channel>,
+}
+
 /// What all handles of one process share.
 pub(super) struct Ground {
     pub(super) ends: Place<Ends>,
@@ -58,6 +68,8 @@ pub(super) struct Ground {
     pub(super) floor: Names,
     pub(super) bytes: usize,
     pub(super) max_message: usize,
+    /// The least length that is refused; 0 for dead letters, where only the channel whose they are pushes.
+    pub(super) too_long: usize,
     pub(super) max_attempts: u32,
     /// Becomes readable when there is something to pop.
     pub(super) filled: EventFd,
@@ -90,13 +102,8 @@ pub(super) fn words_of(len: usize) -> usize {
 }
 
 impl Ground {
-    pub(super) fn new(
-        region: Option<&Region>,
-        bytes: usize,
-        max_message: usize,
-        dead_letters: Option<super::Channel>,
-        max_attempts: u32,
-    ) -> Result<Arc<Ground>> {
+    pub(super) fn new(region: Option<&Region>, plan: Plan) -> Result<Arc<Ground>> {
+        let Plan { bytes, max_message, are_letters, max_attempts, dead_letters } = plan;
         let words = words_for(bytes);
         let asked = Self::needs(bytes);
         let region = match region {
@@ -109,20 +116,24 @@ impl Ground {
         let ring = Row::new(&region, Kind::Ring, words)?;
         let names = |end: &End| Names { lock: ends.key(end.lock.cell()), at: ends.key(&end.at) };
         let (tail, floor) = (names(&ends.tail), names(&ends.floor));
-        Ok(Arc::new(Ground {
+        let ground = Arc::new(Ground {
             ends,
             ring,
             tail,
             floor,
             bytes,
             max_message,
+            too_long: if are_letters { 0 } else { max_message + 1 },
             max_attempts,
             filled,
             emptied,
             dead_letters,
             region,
             in_vain: [AtomicU64::new(0), AtomicU64::new(0)],
-        }))
+        });
+        let mourner: Weak<Ground> = Arc::downgrade(&ground);
+        mourn(mourner);
+        Ok(ground)
     }
 
     /// What a ring of `bytes` bytes takes of its region.
@@ -224,24 +235,14 @@ impl End {
     /// can go now.
     #[inline(always)]
     pub(super) fn look_at(&self, other: &End, gain: impl Fn(Mark) -> usize) -> Mark {
-        if MODELLED {
-            return self.seen_of(other);
-        }
         let pace = Pace(owned(&self.pace));
         if pace.pauses() {
             (0..BREATH).for_each(|_| spin_hint());
         }
-        let seen = self.seen_of(other);
-        // Relaxed: under the lock.
-        self.pace.store(pace.after(gain(seen)).0, Ordering::Relaxed);
-        seen
-    }
-
-    #[inline(always)]
-    fn seen_of(&self, other: &End) -> Mark {
         let seen = other.mark();
-        // Relaxed: under the lock.
+        // Relaxed, both: under the lock.
         self.seen.store(seen.0, Ordering::Relaxed);
+        self.pace.store(pace.after(gain(seen)).0, Ordering::Relaxed);
         seen
     }
 

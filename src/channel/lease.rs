@@ -67,7 +67,7 @@ impl Channel {
     }
 
     /// The messages that came back from as many leases as [`max_attempts`](crate::ChannelBuilder::max_attempts) allows; None where nothing was
-    /// said of attempts. When it has no room left, its oldest go.
+    /// said of attempts. When it has no room left, its oldest go. It is a channel to take from: a push of one's own is [`Error::DeadLetters`].
     ///
     /// # Examples
     /// ```
@@ -224,7 +224,7 @@ impl Consumer<'_> {
         let mut message = Vec::new();
         self.ground.read(index, head.len(), &mut message);
         loop {
-            match letters.try_push(&message) {
+            match letters.ground.push_letter(&message) {
                 Ok(()) => break,
                 Err(Error::Full { .. }) if matches!(letters.try_pop(), Ok(Some(_))) => {}
                 Err(_) => return false,
@@ -318,7 +318,8 @@ impl Ground {
         }
     }
 
-    /// How many letters there were ever; only ever pushed to under the consumers' lock.
+    /// How many letters there were ever. Only ever pushed to under the consumers' lock, since nobody else may: so `repair` tells by it whether
+    /// one has arrived.
     fn letters(&self) -> u64 {
         self.dead_letters.as_ref().map_or(0, |letters| letters.ground.ends.tail.total())
     }

@@ -28,7 +28,7 @@
 //! | dies | then |
 //! |---|---|
 //! | pushing, before the tail moves | nothing was pushed; the next producer writes over it |
-//! | after it, before the wake-up | the message is there; who sleeps finds it at the end of its slice; the next producer is told by the lock, and tells all |
+//! | after it, before the wake-up | the message is there; who sleeps finds it at the end of its slice; the next producer is told by the lock, and tells all; for eventfds burial rings |
 //! | popping, before the floor moves or the head says done | the message is there for the next |
 //! | holding a lease | the next consumer takes it back: the oldest at once, others when there is nothing else to be had |
 //! | giving a lease back | the next consumer finds out by the head, and by the number of dead letters, whether it has come back |

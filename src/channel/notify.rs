@@ -3,7 +3,11 @@
 //! Who finds nothing sets the `armed` flag of the tail, clears the eventfd and looks once more; a push that meets the flag takes it away and makes the
 //! eventfd readable. The race one would fear: the push comes between flag and clearing, and its signal is cleared away. The look that follows sees
 //! that the tail has moved, and signals again. A consumer that dies between the two would leave others asleep over a message; it dies holding
-//! the consumers' lock, so the next push, which looks at that lock where there is an eventfd, signals.
+//! the consumers' lock, so the next push, which looks at that lock where there is an eventfd, signals; and so does whoever buries it.
+//!
+//! A producer may die between its commit and its signal, one who has leased something without ever giving it back. A sleeper finds that out at the end of
+//! its slice; who waits for an eventfd has none. So burial rings ([`Mourner`]), by a supervisor's [`recover`](crate::recover) at the latest; without one,
+//! and with nobody else who comes by, only a timeout helps.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
@@ -11,9 +15,21 @@ use std::time::Duration;
 use super::Channel;
 use super::ground::Ground;
 use super::pop::Consumer;
-use crate::robust::{Patience, SLICE, certainly_dead};
+use crate::robust::{Mourner, Patience, SLICE, certainly_dead};
+use crate::shm::Key;
 use crate::sync::{EventFd, Look, Ordering, clock, futex, wait_readable};
 use crate::{Error, Result};
+
+/// Whoever buries one that died here rings for it: its push may have gone untold, and what it had leased is ready now. Nobody who waits for an
+/// eventfd wakes by himself.
+impl Mourner for Ground {
+    fn told(&self, key: Key) {
+        if [self.tail.lock, self.tail.at, self.floor.lock].contains(&key) && self.waited_for() {
+            self.filled.signal();
+            self.emptied.signal();
+        }
+    }
+}
 
 /// An eventfd that is readable when there is something to pop; see [`Channel::notifier`].
 #[derive(Debug)]
@@ -47,6 +63,12 @@ impl Channel {
     /// Wait for it only after a `try_pop` (or `drain`, `try_pop_lease`) that found nothing: that is what arms it, and makes it unreadable; nobody
     /// has to read from it. Ask for it once: asking makes it readable, so that who asks looks first. Several processes may wait for the same channel; all are told. A push makes a system call only if somebody waits.
     ///
+    /// # Deaths
+    /// A process may die after its push and before it has told of it, or holding a lease, whose message is there again then. The eventfd becomes readable
+    /// when somebody finds the death out who has this channel: [`recover`](crate::recover), the next push or pop, or whoever waits for something that the dead
+    /// one held. Where nobody calls `recover`, and nobody else comes by, nobody finds out: then wait with a timeout and look again, as
+    /// [`pop`](Channel::pop), [`select`](Channel::select) and the futures do every 20 ms.
+    ///
     /// # Examples
     /// ```
     /// use std::os::fd::AsFd;
@@ -62,7 +84,8 @@ impl Channel {
         Notifier { eventfd: &self.ground.filled }
     }
 
-    /// An eventfd that becomes readable when there is room again after a `try_push` found none, which is what arms it.
+    /// An eventfd that becomes readable when there is room again after a `try_push` found none, which is what arms it. Of deaths holds what is said
+    /// of [`notifier`](Channel::notifier).
     ///
     /// # Examples
     /// ```

@@ -5,13 +5,15 @@
 //! each time takes a breath before it looks the next time. If the other has done several meanwhile, it goes on so; if not, waiting was no use, and is left alone for a while:
 //! for one who waits for an answer, or who is slow itself.
 
-/// Pauses of a breath, in spin hints: about 300 ns.
-pub(super) const BREATH: u32 = 20;
+use crate::sync::size;
+
+/// Pauses of a breath, in spin hints: about 300 ns. Where time stands still there is none: loom would take it for leave to try fewer orders.
+pub(super) const BREATH: usize = size(20, 0);
 
 /// So many looks in a row that gained little, and the next one waits.
-const SMALL: u64 = 4;
+const SMALL: u64 = size(4, 1) as u64;
 /// Looks that do not wait after one that waited in vain.
-const REST: u64 = 64;
+const REST: u64 = size(64, 1) as u64;
 
 /// A count of looks that gained little, up to [`SMALL`]; or, above it, of those that are left without a breath.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

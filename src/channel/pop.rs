@@ -129,7 +129,7 @@ impl Channel {
     /// Takes at most `max` messages that are there, without waiting, and calls `f` with each; how many.
     ///
     /// They are gone when `f` has returned from the last of them; should it panic, or the process die, in the middle, those that it had not
-    /// returned from are left to others.
+    /// returned from are left to others. In a process that `f` forks it returns from the message at hand, and takes nothing.
     ///
     /// # Errors
     /// As [`try_pop`](Channel::try_pop).
@@ -147,7 +147,7 @@ impl Channel {
         let mut drained = 0;
         while drained < max {
             let (more, batch) = match at_once(self.drain_batch(max - drained, &mut f)) {
-                Err(Error::Closed) if drained > 0 => break,
+                Err(Error::Closed | Error::Timeout { .. }) if drained > 0 => break, // what was drained is told
                 batch => batch?.unwrap_or((false, 0)),
             };
             drained += batch;
@@ -167,7 +167,7 @@ impl Channel {
                 ground.read(first.index, first.head.len(), &mut message);
                 f(&message);
                 consumer.take_if_mine(first);
-                return Ok((true, 1));
+                return Ok((consumer.is_mine(), 1));
             }
             let mut batch = Batch { consumer, words: 0, messages: 0 };
             let mut next = Some(first);
@@ -176,7 +176,8 @@ impl Channel {
                 f(&message);
                 batch.words += words_of(one.head.len());
                 batch.messages += 1;
-                next = batch.consumer.at(batch.words);
+                // A process forked in the closure has no lock under which to look on: what it noted of the tail would be everybody's, and old.
+                next = if batch.consumer.is_mine() { batch.consumer.at(batch.words) } else { None };
             }
             Ok((false, batch.messages))
         })
@@ -290,7 +291,7 @@ impl<'g> Consumer<'g> {
         self.lock.is_mine()
     }
 
-    /// Whether nothing is leased, nor anything done with lies behind what is ready: then the floor alone says what is there.
+    /// Whether nothing is leased, nor done with behind what is ready: then the floor alone says what is there.
     #[inline(always)]
     pub(super) fn alone(&self) -> bool {
         owned(&self.ground.ends.floor.out) == 0
@@ -324,9 +325,8 @@ impl<'g> Consumer<'g> {
         Some(First { index, head })
     }
 
-    /// One that slept has found a message, and others may be asleep still: it wakes the next one if there may be another message, and else leaves
-    /// that to the next push. The flag is set only where there is nothing to be had: one that set it before, and is about to sleep, must not take this
-    /// for its own.
+    /// One that slept has found a message, and others may sleep still: it wakes the next one if there may be another message, and else leaves that to
+    /// the next push. The flag is set only where there is nothing to be had, for one that set it before, and is about to sleep, would take this for its own.
     #[cold]
     pub(super) fn pass_on(&self) {
         let (floor, tail) = (&self.ground.ends.floor, &self.ground.ends.tail);

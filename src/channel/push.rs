@@ -64,13 +64,10 @@ impl Channel {
         self.ground.push(message, Patience::lasting(timeout))
     }
 
-    /// Puts all of `messages` at the end, in order and at one instant: others see all of them or none.
+    /// Puts all of `messages` at the end, in order and at one instant: others see all of them or none. Each is asked for its bytes once.
     ///
     /// # Errors
     /// [`Error::TooLong`] when one is too long, or when all together are more than the ring holds; and as [`push`](Channel::push).
-    ///
-    /// # Panics
-    /// When the `as_ref` of a message gives another length the second time; nothing was pushed then.
     ///
     /// # Examples
     /// ```
@@ -80,30 +77,16 @@ impl Channel {
     /// # Ok::<(), commons::Error>(())
     /// ```
     pub fn push_many<M: AsRef<[u8]>>(&self, messages: &[M]) -> Result<()> {
-        let ground = &*self.ground;
-        let mut words = 0;
-        for message in messages {
-            let len = message.as_ref().len();
-            ground.fits(len)?;
-            words += words_of(len);
-        }
-        if words > ground.words() {
-            return Err(Error::TooLong { len: words * 8, max: ground.words() * 8 });
-        }
-        if messages.is_empty() {
-            return Ok(());
-        }
-        ground.put(words, messages.len(), Patience::Endless, |start| {
-            let (mut at, mut left) = (start, words);
-            for message in messages {
-                let message = message.as_ref();
-                // Before the write: beyond the words that are free lie messages of others.
-                left = left.checked_sub(words_of(message.len())).expect("a message has the length that it had before");
-                ground.write(at, message);
-                at = ground.wrapped(at + words_of(message.len()));
+        // Before the lock, and once: `as_ref` is the caller's code. It may say something else the second time, fork, panic, or push itself.
+        match messages.len() {
+            0 => Ok(()),
+            few @ 1..=FEW => {
+                let mut room = [&[][..]; FEW];
+                room.iter_mut().zip(messages).for_each(|(bytes, message)| *bytes = message.as_ref());
+                self.ground.push_all(&room[..few])
             }
-            assert!(left == 0, "a message has the length that it had before");
-        })
+            _ => self.ground.push_all(&messages.iter().map(M::as_ref).collect::<Vec<_>>()),
+        }
     }
 
     /// Ends the channel: pushes fail from now on, pops take what is left and then fail as well. Doing it twice does nothing the second time.
@@ -147,6 +130,9 @@ impl Channel {
         self.ground.ends.tail.mark().closed()
     }
 }
+
+/// So many messages of [`push_many`](Channel::push_many) are remembered without asking for memory.
+const FEW: usize = 32;
 
 /// A moment that a call which waits for nothing allows another to leave the lock.
 pub(super) const DOOR: Duration = Duration::from_millis(20);
@@ -229,13 +215,41 @@ impl Drop for Producer<'_> {
 impl Ground {
     #[inline(always)]
     pub(super) fn fits(&self, len: usize) -> Result<()> {
-        if len > self.max_message { Err(Error::TooLong { len, max: self.max_message }) } else { Ok(()) }
+        if len < self.too_long { Ok(()) } else { self.refuse(len) }
+    }
+
+    #[cold]
+    fn refuse(&self, len: usize) -> Result<()> {
+        Err(if self.too_long == 0 { Error::DeadLetters } else { Error::TooLong { len, max: self.max_message } })
+    }
+
+    /// Where these are the dead letters: takes one from the channel whose they are.
+    pub(super) fn push_letter(&self, message: &[u8]) -> Result<()> {
+        self.put(words_of(message.len()), 1, Patience::None, |start| self.write(start, message))
     }
 
     #[inline]
     pub(super) fn push(&self, message: &[u8], patience: Patience) -> Result<()> {
         self.fits(message.len())?;
         self.put(words_of(message.len()), 1, patience, |start| self.write(start, message))
+    }
+
+    fn push_all(&self, messages: &[&[u8]]) -> Result<()> {
+        let mut words = 0;
+        for message in messages {
+            self.fits(message.len())?;
+            words += words_of(message.len());
+        }
+        if words > self.words() {
+            return Err(Error::TooLong { len: words * 8, max: self.words() * 8 });
+        }
+        self.put(words, messages.len(), Patience::Endless, |start| {
+            let mut at = start;
+            for message in messages {
+                self.write(at, message);
+                at = self.wrapped(at + words_of(message.len()));
+            }
+        })
     }
 
     /// Puts `messages` messages of together `words` words, which the ring can hold, at the end.

@@ -5,7 +5,7 @@
 //! others at that end wait for its next message, or its end.
 //!
 //! Who waits for long says so in the lock's word, and falls asleep. The owner looks at that after each message, lets go, and for the next
-//! [`SHARED`] messages takes the lock for each of them: were it to keep it at once again, it would have it back before the other is awake.
+//! [`SHARED`] messages takes the lock for each of them ([`Keep`]): were it to keep it at once again, it would have it back before the other is awake.
 
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -15,19 +15,18 @@ use super::ground::{Ground, words_of};
 use super::pop::{Consumer, First};
 use super::push::{Offer, Producer};
 use super::wait::Waiting;
-use crate::robust::{Patience, at_once};
+use crate::robust::{Patience, RobustLock, at_once};
+use crate::sync::size;
 use crate::{Error, Result};
 
 /// Messages for which the lock is taken anew after somebody wanted it.
-const SHARED: u32 = 256;
+const SHARED: usize = size(256, 1);
 
 /// Keeps the producers' end for its thread; see [`Channel::push_session`].
 #[must_use = "a session that is dropped keeps nothing"]
 pub struct PushSession<'c> {
     ground: &'c Ground,
-    held: Option<Producer<'c>>,
-    /// Messages until it may keep the lock again.
-    shared: u32,
+    keep: Keep<Producer<'c>>,
     not_send: PhantomData<*mut ()>,
 }
 
@@ -35,10 +34,35 @@ pub struct PushSession<'c> {
 #[must_use = "a session that is dropped keeps nothing"]
 pub struct PopSession<'c> {
     ground: &'c Ground,
-    held: Option<Consumer<'c>>,
-    /// Messages until it may keep the lock again.
-    shared: u32,
+    keep: Keep<Consumer<'c>>,
     not_send: PhantomData<*mut ()>,
+}
+
+/// An end of the ring that its session keeps, if it does just now, and when it gives way.
+struct Keep<End> {
+    held: Option<End>,
+    /// Messages until it may keep the lock again.
+    shared: usize,
+}
+
+impl<End> Keep<End> {
+    fn new() -> Keep<End> {
+        Keep { held: None, shared: 0 }
+    }
+
+    /// After each message: lets go if somebody wants the lock, or did a while ago.
+    #[inline(always)]
+    fn give_way(&mut self, lock: &RobustLock) {
+        if self.shared > 0 || lock.is_wanted() {
+            self.share();
+        }
+    }
+
+    #[cold]
+    fn share(&mut self) {
+        self.held = None;
+        self.shared = self.shared.checked_sub(1).unwrap_or(SHARED);
+    }
 }
 
 impl Channel {
@@ -61,7 +85,7 @@ impl Channel {
     /// # Ok::<(), commons::Error>(())
     /// ```
     pub fn push_session(&self) -> PushSession<'_> {
-        PushSession { ground: &self.ground, held: None, shared: 0, not_send: PhantomData }
+        PushSession { ground: &self.ground, keep: Keep::new(), not_send: PhantomData }
     }
 
     /// The same for a thread that pops a great many. While the session sleeps for want of a message it keeps nothing. A push by the same thread that finds no room
@@ -80,19 +104,19 @@ impl Channel {
     /// # Ok::<(), commons::Error>(())
     /// ```
     pub fn pop_session(&self) -> PopSession<'_> {
-        PopSession { ground: &self.ground, held: None, shared: 0, not_send: PhantomData }
+        PopSession { ground: &self.ground, keep: Keep::new(), not_send: PhantomData }
     }
 }
 
 impl std::fmt::Debug for PushSession<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PushSession").field("keeps", &self.held.is_some()).finish()
+        f.debug_struct("PushSession").field("keeps", &self.keep.held.is_some()).finish()
     }
 }
 
 impl std::fmt::Debug for PopSession<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PopSession").field("keeps", &self.held.is_some()).finish()
+        f.debug_struct("PopSession").field("keeps", &self.keep.held.is_some()).finish()
     }
 }
 
@@ -129,7 +153,7 @@ impl PushSession<'_> {
         ground.fits(message.len())?;
         let mut waiting = None;
         loop {
-            let producer = match &mut self.held {
+            let producer = match &mut self.keep.held {
                 Some(producer) if producer.is_mine() => producer,
                 // Nobody's yet, or the parent's, from before a fork.
                 held => held.insert(Producer::enter(ground, patience)?),
@@ -138,28 +162,20 @@ impl PushSession<'_> {
                 Offer::Taken(old) => {
                     let slept = waiting.is_some_and(|waiting: Waiting<'_>| waiting.slept);
                     ground.announce(old, words_of(message.len()), 1, slept);
-                    if self.shared > 0 || ground.ends.tail.lock.is_wanted() {
-                        self.share();
-                    }
+                    self.keep.give_way(&ground.ends.tail.lock);
                     return Ok(());
                 }
                 Offer::Full(floor) => {
-                    self.held = None;
+                    self.keep.held = None;
                     let waiting = waiting.get_or_insert_with(|| Waiting::new(&ground.in_vain[1]));
                     ground.wait_for_room(floor, waiting, patience)?;
                 }
                 Offer::Closed => {
-                    self.held = None;
+                    self.keep.held = None;
                     return Err(Error::Closed);
                 }
             }
         }
-    }
-
-    #[cold]
-    fn share(&mut self) {
-        self.held = None;
-        self.shared = self.shared.checked_sub(1).unwrap_or(SHARED);
     }
 }
 
@@ -207,7 +223,7 @@ impl PopSession<'_> {
         let ground = self.ground;
         let mut waiting = None;
         loop {
-            let consumer = match &mut self.held {
+            let consumer = match &mut self.keep.held {
                 Some(consumer) if consumer.is_mine() => consumer,
                 // Nobody's yet, or the parent's, from before a fork.
                 held => held.insert(Consumer::enter(ground, patience)?),
@@ -220,23 +236,15 @@ impl PopSession<'_> {
                 }
                 ground.read(index, head.len(), message);
                 consumer.take(First { index, head });
-                if self.shared > 0 || ground.ends.floor.lock.is_wanted() {
-                    self.share();
-                }
+                self.keep.give_way(&ground.ends.floor.lock);
                 return Ok(());
             }
             let waiting = waiting.get_or_insert_with(|| Waiting::new(&ground.in_vain[0]));
-            let keep = self.shared == 0;
-            if let Err(error) = ground.wait_for_message(&mut self.held, keep, waiting, patience) {
-                self.held = None;
+            let keep = self.keep.shared == 0;
+            if let Err(error) = ground.wait_for_message(&mut self.keep.held, keep, waiting, patience) {
+                self.keep.held = None;
                 return Err(error);
             }
         }
-    }
-
-    #[cold]
-    fn share(&mut self) {
-        self.held = None;
-        self.shared = self.shared.checked_sub(1).unwrap_or(SHARED);
     }
 }

@@ -1,6 +1,7 @@
 //! What is done for the dead: their locks are handed on, those who wait for them are woken, their slot becomes free.
 
 use super::ledger::Claim;
+use super::mourn;
 use super::participant::tenants;
 use super::slot::{Phase, Slot, State};
 use super::word::{LockWord, Tag};
@@ -72,6 +73,8 @@ pub(super) fn bury(slot: &Slot, tag: Tag, state: State) {
                 futex::wake(cell, u32::MAX);
             }
         });
+        // After the word, for who is told looks there.
+        mourn::tell(key);
     }
     // Only now: as long as the slot is not free, a second burial finds the same entries.
     slot.advance(state.with(Phase::Dead), state.with(Phase::Free));

@@ -19,7 +19,8 @@
 //! Everything written in a slot carries its generation, so what an earlier tenant left there names nobody. `DEAD` is set by
 //! whoever finds out: the manager between a child's death and its reaping ([`recover`]), a waiter that looked closely at
 //! the owner of its lock, a newcomer in search of a slot. Burying is idempotent and may be done by several at once, or
-//! be broken off by another death at any point: it only exchanges words that still name the dead.
+//! be broken off by another death at any point: it only exchanges words that still name the dead, wakes those who sleep on them, and tells those
+//! structures of its process that wake by other means (`mourn`).
 //!
 //! # The lock
 //! One word holds version and owner (`word`): one CAS takes it, so no instant has an owner that cannot be named. The entry in
@@ -51,6 +52,7 @@
 mod burial;
 mod ledger;
 mod lock;
+mod mourn;
 mod participant;
 mod rest;
 mod slot;
@@ -59,6 +61,7 @@ mod word;
 pub use burial::recover;
 pub(crate) use ledger::{Claim, Held, MAX_HELD};
 pub(crate) use lock::{Owned, RobustLock, Stamp};
+pub(crate) use mourn::{Mourner, mourn};
 pub(crate) use participant::{
     MAX_PARTICIPANTS, Seat, certainly_dead, each_live, known_dead, me, prepare, seated, slots_in_use,
 };

@@ -1,10 +1,9 @@
 //! The channel against a queue: every public operation on a small ring, which goes round all the time, with producers and consumers that die in
 //! the middle of one, and holders of leases that die with them.
 //!
-//! One dies by giving its slot away and unwinding, inside a closure of `pop_with` or `drain`, or while `push_many` asks for a message it is about to
-//! write: the lock is left behind, and what was written beyond the tail. What dies between two stores is the kill harness's business.
+//! One dies by giving its slot away, and unwinding where it is inside a closure of `pop_with` or `drain`, or with a session whose end it keeps: the lock
+//! is left behind. What dies between two stores is the kill harness's business.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
@@ -29,7 +28,7 @@ pub(crate) enum Op {
     /// Waits for nothing where there is no room.
     Push(u8),
     PushMany(u8, u8, u8),
-    DieInPush(u8, u8),
+    DieInSession(u8, u8),
     TryPop,
     Pop,
     PopInto,
@@ -128,18 +127,6 @@ fn part_with(dies: bool) -> ! {
         commons::harness::leave();
     }
     resume_unwind(Box::new(Gone))
-}
-
-/// A message whose author dies when it is asked for it a second time: the first time is for its length.
-struct Deadly<'m>(&'m [u8], Option<Cell<bool>>);
-
-impl AsRef<[u8]> for Deadly<'_> {
-    fn as_ref(&self) -> &[u8] {
-        if self.1.as_ref().is_some_and(|asked| asked.replace(true)) {
-            part_with(true);
-        }
-        self.0
-    }
 }
 
 impl Shape {

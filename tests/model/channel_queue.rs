@@ -157,15 +157,15 @@ impl Queue {
                     assert_eq!(told(channel.push_many(all)), foreseen, "{}", at());
                 }
             }
-            Op::DieInPush(a, b) => {
-                let all = [a, b].map(|len| self.message(len));
-                let together: usize = all.iter().map(|bytes| words(bytes.len())).sum();
-                let fits = all.iter().all(|bytes| bytes.len() <= self.max_message);
-                if fits && !self.closed && self.used() + together <= self.ring() {
-                    let deadly = [Deadly(&all[0], None), Deadly(&all[1], Some(Cell::new(false)))];
-                    assert!(until_gone(|| channel.push_many(&deadly)).is_none());
-                    self.die();
+            Op::DieInSession(a, b) => {
+                let mut session = channel.push_session();
+                for len in [a, b] {
+                    let bytes = self.message(len);
+                    let foreseen = self.pushed(std::slice::from_ref(&bytes), "full");
+                    assert_eq!(told(session.try_push(&bytes)), foreseen, "{}", at());
                 }
+                // With the producers' end in hand, if it has pushed the second.
+                self.die();
             }
             Op::TryPop => {
                 let foreseen = self.popped();

@@ -107,6 +107,9 @@ pub fn check(world: &World, death: &Death) -> Check {
         told_at_once(belt, death)?;
     }
     death.recover(world)?;
+    if belt.plan.watched && death.first() && matches!(death.mode, Mode::Manager | Mode::RealManaged) {
+        told_by_the_supervisor(belt, seen)?;
+    }
     locks_are_free(world, death)?;
     let mut extra: Vec<Vec<u8>> = Vec::new();
     match death.nth % 3 {
@@ -355,6 +358,16 @@ fn told_at_once(belt: &Belt, death: &Death) -> Result<(), String> {
         let told = if was.line.is_empty() || leased(was) { readable(filled) } else { readable(emptied) };
         ensure!(told, "it returned, and who waits for the eventfd is not told");
     }
+    Ok(())
+}
+
+/// Recovered: who waits for the eventfd needs nobody else to come by, whatever the dead had done and not told.
+fn told_by_the_supervisor(belt: &Belt, seen: (usize, usize, bool)) -> Result<(), String> {
+    let ((filled, emptied), was) = (fds(belt), &belt.states[0]);
+    let came = (was.line.is_empty() && seen.0 > 0) || leased(was) || (seen.2 && !was.closed);
+    ensure!(!came || readable(filled), "recovered, there is something to be had, and who waits for it is not told");
+    let went = seen.1 < was.words() * 8 && !was.line.is_empty();
+    ensure!(!went || readable(emptied), "recovered, there is room, and who waits for it is not told");
     Ok(())
 }
 

@@ -1,10 +1,9 @@
-//! The channel: those who push, those who pop, and those who sleep until they can. Nobody dies.
+//! The channel: those who push, and those who pop. Nobody dies, and nobody has to sleep.
 
 use std::ops::Deref;
 
-use commons::harness::{sit, world};
 use commons::{Channel, Error};
-use loom_tests::{Data, Part, Stage, crowd, duet};
+use loom_tests::{Data, Part, Stage, duet};
 
 /// A channel with messages of one word: two words of the ring each.
 #[derive(Clone)]
@@ -29,6 +28,11 @@ impl Ring {
     pub fn of(room: usize, max_attempts: u32) -> Ring {
         let builder = Channel::builder().capacity(room * 16).max_message(8).max_attempts(max_attempts);
         Ring { channel: builder.build().unwrap() }
+    }
+
+    /// Of so many bytes, for messages of any length.
+    pub fn bytes(bytes: usize, max_message: usize) -> Ring {
+        Ring { channel: Channel::builder().capacity(bytes).max_message(max_message).build().unwrap() }
     }
 
     /// With one message for each of `numbers`, and no more room.
@@ -65,11 +69,11 @@ impl Ring {
     }
 }
 
-fn message(number: u8) -> [u8; 8] {
+pub fn message(number: u8) -> [u8; 8] {
     [number; 8]
 }
 
-fn number(message: &[u8]) -> u8 {
+pub fn number(message: &[u8]) -> u8 {
     assert!(message.len() == 8 && message.iter().all(|byte| *byte == message[0]), "{message:?} is torn");
     message[0]
 }
@@ -78,17 +82,6 @@ fn number(message: &[u8]) -> u8 {
 pub fn taker(stage: &mut Stage, ring: &Ring) -> Part<u8> {
     let ring = ring.clone();
     stage.seated(move || ring.take())
-}
-
-/// The same, asleep already.
-pub fn sleeping_taker(stage: &mut Stage, ring: &Ring) -> Part<u8> {
-    let ring = ring.clone();
-    stage.asleep(move || ring.take())
-}
-
-fn sleeping_putter(stage: &mut Stage, ring: &Ring, number: u8) -> Part<()> {
-    let ring = ring.clone();
-    stage.asleep(move || ring.put(number))
 }
 
 #[test]
@@ -224,160 +217,6 @@ fn several_at_once_are_seen_at_once() {
         assert_eq!(ring.rest().len(), 2 - taken.len());
     });
     assert!(tally.seen(0) > 0 && tally.seen(2) > 0, "each has been first");
-}
-
-#[test]
-fn a_push_wakes_who_sleeps() {
-    let tally = duet("channel, a consumer sleeps").all(|tally| {
-        let (ring, data) = (Ring::new(1), Data::default());
-        let mut stage = Stage::default();
-        let (its, its_data) = (ring.clone(), data.clone());
-        let consumer = stage.seated(move || {
-            let taken = its.take();
-            assert_eq!(its_data.whole(), 1, "what was done before the push is seen");
-            taken
-        });
-        let (its, its_data) = (ring.clone(), data.clone());
-        let producer = stage.seated(move || {
-            its_data.raise();
-            its.put(1);
-            world::asleep()
-        });
-        stage.begin();
-        assert_eq!(consumer.join(), 1);
-        tally.count(producer.join());
-    });
-    assert!(tally.seen(0) > 0 && tally.seen(1) > 0, "the consumer has been late, and asleep");
-}
-
-#[test]
-fn a_pop_wakes_who_waits_for_room() {
-    let tally = duet("channel, a producer sleeps").all(|tally| {
-        let (ring, data) = (Ring::full(&[1]), Data::default());
-        let mut stage = Stage::default();
-        let (its, its_data) = (ring.clone(), data.clone());
-        let producer = stage.seated(move || {
-            its.put(2);
-            assert_eq!(its_data.whole(), 1, "what was done with the message happened before its room was used");
-        });
-        let (its, its_data) = (ring.clone(), data.clone());
-        let consumer = stage.seated(move || {
-            its.pop_with(|_| its_data.raise()).unwrap();
-            world::asleep()
-        });
-        stage.begin();
-        producer.join();
-        tally.count(consumer.join());
-        assert_eq!(ring.rest(), [2]);
-    });
-    assert!(tally.seen(0) > 0 && tally.seen(1) > 0, "the producer has been late, and asleep");
-}
-
-/// Only the first of two pushes meets the flag.
-#[test]
-fn two_pushes_wake_two() {
-    crowd("channel, 2 consumers sleep, 2 pushes").all(|_| {
-        let ring = Ring::new(2);
-        sit().unwrap();
-        let mut stage = Stage::default();
-        let parts = [(); 2].map(|()| sleeping_taker(&mut stage, &ring));
-        stage.begin();
-        ring.put(1);
-        ring.put(2);
-        let taken = parts.map(|part| part.join());
-        assert!(taken == [1, 2] || taken == [2, 1], "{taken:?}");
-    });
-}
-
-#[test]
-fn one_push_of_two_wakes_two() {
-    crowd("channel, 2 consumers sleep, push_many").all(|_| {
-        let ring = Ring::new(2);
-        sit().unwrap();
-        let mut stage = Stage::default();
-        let parts = [(); 2].map(|()| sleeping_taker(&mut stage, &ring));
-        stage.begin();
-        ring.push_many(&[message(1), message(2)]).unwrap();
-        let taken = parts.map(|part| part.join());
-        assert!(taken == [1, 2] || taken == [2, 1], "{taken:?}");
-    });
-}
-
-#[test]
-fn two_pops_wake_two() {
-    crowd("channel, 2 producers sleep, 2 pops").all(|_| {
-        let ring = Ring::full(&[1, 2]);
-        sit().unwrap();
-        let mut stage = Stage::default();
-        let parts = [3, 4].map(|number| sleeping_putter(&mut stage, &ring, number));
-        stage.begin();
-        assert_eq!((ring.take(), ring.take()), (1, 2));
-        parts.iter().for_each(Part::join);
-        let all = ring.rest();
-        assert!(all == [3, 4] || all == [4, 3], "{all:?}");
-    });
-}
-
-/// One message goes, and there is room for two.
-#[test]
-fn room_for_two_wakes_two() {
-    crowd("channel, 2 producers sleep, 1 pop").all(|_| {
-        let channel = Channel::builder().capacity(32).max_message(24).build().unwrap();
-        let ring = Ring { channel };
-        ring.push(&[1; 24]).unwrap();
-        sit().unwrap();
-        let mut stage = Stage::default();
-        let parts = [3, 4].map(|number| sleeping_putter(&mut stage, &ring, number));
-        stage.begin();
-        assert_eq!(ring.pop().unwrap(), [1; 24]);
-        parts.iter().for_each(Part::join);
-        assert_eq!(ring.rest().len(), 2);
-    });
-}
-
-#[test]
-fn the_end_wakes_who_sleeps() {
-    let tally = duet("channel, closed while a consumer sleeps").all(|tally| {
-        let (ring, data) = (Ring::new(1), Data::default());
-        let mut stage = Stage::default();
-        let (its, its_data) = (ring.clone(), data.clone());
-        let consumer = stage.seated(move || {
-            let end = its.pop().unwrap_err().to_string();
-            assert_eq!(its_data.whole(), 1, "what was done before the end is seen");
-            end
-        });
-        let (its, its_data) = (ring.clone(), data.clone());
-        let closer = stage.seated(move || {
-            its_data.raise();
-            its.close().unwrap();
-            world::asleep()
-        });
-        stage.begin();
-        assert_eq!(consumer.join(), Error::Closed.to_string());
-        tally.count(closer.join());
-    });
-    assert!(tally.seen(0) > 0 && tally.seen(1) > 0, "the consumer has been late, and asleep");
-}
-
-#[test]
-fn the_end_wakes_who_waits_for_room() {
-    let tally = crowd("channel, closed while a producer sleeps").all(|tally| {
-        let ring = Ring::full(&[1]);
-        let mut stage = Stage::default();
-        let its = ring.clone();
-        let producer = stage.seated(move || its.push(&message(2)).unwrap_err().to_string());
-        let its = ring.clone();
-        let closer = stage.seated(move || {
-            its.close().unwrap();
-            world::asleep()
-        });
-        stage.begin();
-        assert_eq!(producer.join(), Error::Closed.to_string());
-        tally.count(closer.join());
-        assert_eq!((ring.take(), ring.is_closed()), (1, true));
-        assert!(matches!(ring.pop(), Err(Error::Closed)));
-    });
-    assert!(tally.seen(0) > 0 && tally.seen(1) > 0, "the producer has been late, and asleep");
 }
 
 /// What was pushed before the end is there.

@@ -1,11 +1,11 @@
 //! The channel, and those who die at any operation of a push, a pop, a lease, or of making good what another dead one has left.
 
 use commons::harness::{sit, world};
-use commons::{Atomic, Channel, Error, recover};
+use commons::{Channel, Error};
 use loom_tests::{Stage, Tally, crowd, duet};
 
-use crate::channel::{Ring, sleeping_taker};
-use crate::channel_lease::watch;
+use crate::channel::Ring;
+use crate::channel_sleep::sleeping_taker;
 
 /// What must hold when nobody is in the middle of anything: the figures are those of the messages, and as many fit as were promised.
 fn in_order(ring: &Ring, room: usize, all: &[u8]) {
@@ -260,81 +260,4 @@ fn who_makes_a_death_good_dies_too() {
     let tally =
         crowd("lease, dies burying a letter, rescuer dies").each_two_deaths(|lives, tally| both_die(tally, lives));
     assert!(tally.seen(2) > 20 && tally.seen(3) > 100, "one has died, and both");
-}
-
-/// One that sleeps is woken by the manager: no slices.
-#[test]
-fn the_manager_wakes_those_who_wait_for_a_lease() {
-    crowd("lease, holder dies, manager, no slices").all(|_| {
-        let (ring, gate) = (Ring::full(&[1]), Atomic::new(0).unwrap());
-        sit().unwrap();
-        let mut stage = Stage::default();
-        world::endless_slices();
-        let (its, its_gate) = (ring.clone(), gate.clone());
-        // It lives until all have their slots: a claim would bury it.
-        let mortal = stage.asleep_mortal(u32::MAX, move || {
-            std::mem::forget(its.pop_lease().unwrap());
-            its_gate.wait(None);
-            world::perish();
-        });
-        let its = ring.clone();
-        let waiter = stage.asleep(move || its.pop_lease().unwrap().attempts());
-        stage.begin();
-        assert_eq!(gate.wakeup(1), 1);
-        assert!(mortal.bury().is_none());
-        assert_eq!(waiter.join(), 1);
-    });
-}
-
-/// A producer dies before it has told the one who watches; the next push tells it.
-#[test]
-fn a_producer_dies_and_one_watches() {
-    crowd("notifier, producer dies, 1 watches").each_death(|life, _| {
-        let ring = Ring::new(2);
-        sit().unwrap();
-        let mut stage = Stage::default();
-        world::endless_slices();
-        let its = ring.clone();
-        let consumer = stage.asleep(move || watch(&its));
-        let its = ring.clone();
-        let mortal = stage.mortal(life, move || its.put(1));
-        stage.begin();
-        if mortal.bury().is_none() {
-            ring.put(2);
-        }
-        consumer.join();
-    });
-}
-
-/// One who watches dies anywhere while one pushes; another, who watched before, is told then, or by the next push.
-#[test]
-fn a_watcher_dies_and_another_is_told() {
-    let tally = duet("notifier, a watcher dies, 1 pushes").each_death(|life, tally| {
-        let ring = Ring::new(2);
-        world::endless_slices();
-        let notifier = ring.notifier();
-        assert_eq!(ring.try_take(), None);
-        let mut stage = Stage::default();
-        let its = ring.clone();
-        let mortal = stage.mortal(life, move || its.try_take());
-        let its = ring.clone();
-        let producer = stage.seated(move || its.put(1));
-        stage.begin();
-        producer.join();
-        let seen = mortal.join();
-        tally.count(seen.map_or(2, |taken| usize::from(taken.is_some())));
-        if seen.is_none() {
-            ring.put(2);
-        }
-        if !matches!(seen, Some(Some(_))) {
-            // For ever, if it is not readable.
-            notifier.wait().unwrap();
-            if seen.is_none() {
-                // Unless the push has buried it.
-                assert!(recover(mortal.id).unwrap() <= 1);
-            }
-            assert!(ring.try_take().is_some());
-        }
-    });
-    assert!((0..3).all(|what| tally.seen(what) > 0), "it has found nothing, something, and death");
 }

@@ -28,6 +28,7 @@ struct Kernel {
     deaths: usize,
     perished: usize,
     endless: bool,
+    spins: u32,
 }
 
 loom::lazy_static! {
@@ -39,6 +40,7 @@ loom::lazy_static! {
         deaths: 0,
         perished: 0,
         endless: false,
+        spins: 0,
     });
     /// By id: 1 once it is dead.
     static ref GRAVES: [AtomicU64; IDS] = std::array::from_fn(|_| AtomicU64::new(0));
@@ -95,6 +97,7 @@ pub fn begin(meetings: bool) {
     MEETINGS.set(meetings);
     // The statics are made here, before anybody can meet there.
     kernel().endless = false;
+    kernel().spins = 0;
     let _ = &*GRAVES;
     TRACE.with_borrow_mut(|trace| trace.iter_mut().for_each(Vec::clear));
 }
@@ -140,6 +143,15 @@ pub fn asleep() -> usize {
 /// From now on, in this execution, no slice ends: whoever must be woken must be woken.
 pub fn endless_slices() {
     kernel().endless = true;
+}
+
+/// From now on, in this execution, whoever waits looks so often before it sleeps.
+pub fn looks(spins: u32) {
+    kernel().spins = spins;
+}
+
+pub(super) fn spins() -> u32 {
+    kernel().spins
 }
 
 /// The end of a mortal thread, here and now.
