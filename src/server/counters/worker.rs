@@ -14,6 +14,7 @@ use super::events::Events;
 use super::options::EventKind;
 use crate::process::crew::{ORPHAN, Post};
 use crate::process::word::{Mouth, What};
+use crate::server::listen::accept::{SHORTAGE_WAIT, is_of_one_connection};
 use crate::sys::ready::watch;
 use crate::sys::signal::{SignalFd, SignalSet};
 use crate::{Error, Result};
@@ -31,8 +32,6 @@ use tokio::task::{LocalSet, spawn_local};
 
 /// Connections that one worker holds at most; more wait in the kernel's queue.
 const CONNECTIONS: usize = 10_000;
-/// How long to wait before the next `accept` when descriptors or memory have run out.
-const SHORTAGE_WAIT: Duration = Duration::from_millis(75);
 
 /// The worker left as it was asked to.
 const LEFT: i32 = 0;
@@ -154,13 +153,4 @@ fn next_waiting(listener: &StdListener) -> Option<TcpStream> {
             Err(_) => return None,
         }
     }
-}
-
-/// Whether `accept` only reports that one client went away while it waited (accept(2), "Error handling").
-fn is_of_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind as K;
-    matches!(
-        error.kind(),
-        K::ConnectionAborted | K::ConnectionReset | K::Interrupted | K::HostUnreachable | K::NetworkUnreachable
-    )
 }
