@@ -6,6 +6,8 @@
 //! `printf 'hello' | socat -t1 - TCP:127.0.0.1:9501` prints it; `kill -USR1` of the first process renews the workers, `kill -9` of a worker has it replaced, and the count
 //! goes on.
 
+#![allow(clippy::print_stdout, reason = "a program may print")]
+
 use commons::AtomicLong;
 use commons::server::{Bytes, Conn, Handler, Server, Worker};
 

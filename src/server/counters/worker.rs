@@ -20,7 +20,6 @@ use crate::sys::signal::{SignalFd, SignalSet};
 use crate::{Error, Result};
 use rustix::fd::OwnedFd;
 use rustix::process::Signal;
-use std::io;
 use std::net::TcpListener as StdListener;
 use std::rc::Rc;
 use std::sync::Arc;

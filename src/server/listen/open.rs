@@ -67,7 +67,6 @@ impl Listener {
         Self { address, socket, file: None }
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "the server that is being built on it is its user"))]
     /// Whether connections come from it; else datagrams.
     pub(crate) fn is_stream(&self) -> bool {
         matches!(self.address, Address::Tcp(..) | Address::Unix(..))
