@@ -19,6 +19,7 @@ use crate::process::bus::{Bus, BusSize};
 use crate::process::crew::{Role, slots};
 use crate::process::privileges::Resolved;
 use crate::process::roll::Roll;
+use crate::process::title::Title;
 use crate::task::{TaskQueue, TaskSize};
 use crate::{Result, Timer};
 
@@ -129,6 +130,21 @@ impl Land {
 
     pub(super) fn places(&self) -> usize {
         self.workers() + self.task_workers() + self.users.len()
+    }
+
+    /// What the process list shows of a process, where a title is set.
+    pub(super) fn show_title(&self, name: &str) -> Result<()> {
+        let Some(title) = self.config.borrow().title.clone() else { return Ok(()) };
+        let line = format!("{title}: {name}");
+        // The kernel's limit for the short one, of bytes.
+        let short = &line[..line.floor_char_boundary(15)];
+        Title::new(short, &line)?.show().map(drop)
+    }
+
+    /// Removes from the disk what this process is the one to remove.
+    pub(super) fn clean_up(&self) {
+        self.ports.take();
+        self.pid_file.take();
     }
 
     /// Where it listens.

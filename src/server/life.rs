@@ -18,7 +18,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::process::Signal;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -28,8 +28,8 @@ use super::board::{Count, State};
 use super::calls::{Calls, guarded, guarded_now};
 use super::config::Config;
 use super::config::check::open_files;
-use super::conn::Marks;
 use super::conn::serve::Manners;
+use super::conn::{Conn, Marks};
 use super::land::Land;
 use super::listen::open::Tuning;
 use super::mail::Mail;
@@ -37,7 +37,6 @@ use super::ports::{self, Terms};
 use super::timers::Timers;
 use super::worker::{Inner, Worker};
 use crate::process::crew::{Member, ORPHAN, Post, Role};
-use crate::process::title::Title;
 use crate::process::word::What;
 use crate::sys::fork::seal_structures;
 use crate::sys::ready::watch as watch_fd;
@@ -73,6 +72,7 @@ fn begin(land: &Rc<Land>, post: Post) -> Result<i32> {
     }
     seal_structures();
     let asked = SignalFd::new(&SignalSet::of(&[Signal::TERM]))?;
+    let rotated = SignalFd::new(&SignalSet::of(&[Signal::WINCH]))?;
     // In one step: were SIGTERM unblocked for an instant, one that is already pending would end us right there.
     post.mask.make_mask()?;
     let runtime =
@@ -81,6 +81,7 @@ fn begin(land: &Rc<Land>, post: Post) -> Result<i32> {
         let (leave, leaving) = watch::channel(false);
         let worker = worker(land, &post, leaving)?;
         let (asked, life) = (watch_fd(asked.into())?, watch_fd(post.lifeline)?);
+        spawn_local(reopen_logs(land.clone(), rotated)?);
         tokio::select! {
             biased;
             // Nothing is ever written into the lifeline: readable means end of file, or a broken descriptor.
@@ -90,17 +91,26 @@ fn begin(land: &Rc<Land>, post: Post) -> Result<i32> {
     })
 }
 
+/// Opens the log again whenever the manager passes the signal on.
+fn reopen_logs(land: Rc<Land>, rotated: SignalFd) -> Result<impl Future<Output = ()>> {
+    let copy = rotated.as_fd().try_clone_to_owned().map_err(Error::system("duplicating a signalfd"))?;
+    let watched = watch_fd(copy)?;
+    Ok(async move {
+        while let Ok(mut ready) = watched.readable().await {
+            while let Ok(Some(_)) = rotated.next() {
+                land.log.reopen();
+            }
+            ready.clear_ready();
+        }
+    })
+}
+
 /// What a process makes of itself. Those that look into /proc come first, for the new root may have none.
 fn dress(land: &Land, name: &str, index: usize) -> Result<()> {
     if let Some(cpus) = &land.cpus {
         cpus.nth(index).confine()?;
     }
-    let title = land.config.borrow().title.clone();
-    if let Some(title) = title {
-        let line = format!("{title}: {name}");
-        let short: String = line.chars().take(15).filter(char::is_ascii).collect();
-        Title::new(&short, &line)?.show()?;
-    }
+    land.show_title(name)?;
     land.privileges.assume()
 }
 
@@ -184,6 +194,8 @@ async fn work(land: &Rc<Land>, worker: &Worker, asked: &AsyncFd<OwnedFd>, leave:
             (grace * 9 / 10).as_secs_f64(),
             worker.holds()
         ));
+        // Written out and closed, which is more than their clients would get from a worker that is killed.
+        worker.inner.conns.borrow().values().for_each(Conn::close);
         worker.all_done().await;
     }
     if let Err(why) = worker.call(guarded(calls.worker_stop(worker))).await {
