@@ -76,6 +76,8 @@ pub(super) struct Land {
     heaps: Vec<Timer>,
     pub(super) privileges: Resolved,
     pub(super) cpus: Option<Cpus>,
+    /// Descriptors that every process inherits.
+    pub(super) descriptors: u64,
 }
 
 /// What the land is made for.
@@ -117,6 +119,8 @@ impl Land {
             heaps,
             privileges,
             cpus,
+            // The last thing that is made.
+            descriptors: std::fs::read_dir("/proc/self/fd").map_or(0, |all| all.count() as u64),
         })
     }
 

@@ -161,7 +161,7 @@ async fn work(land: &Rc<Land>, worker: &Worker, asked: &AsyncFd<OwnedFd>, leave:
     run_beside(worker, calls);
     match member.role {
         Role::Worker => {
-            let terms = terms(&land.config.borrow(), land.workers(), member.index);
+            let terms = terms(land, member.index);
             for port in land.ports.borrow().iter() {
                 spawn_local(ports::open(port, worker, &terms)?);
             }
@@ -276,8 +276,9 @@ async fn run_body(land: Rc<Land>, worker: Worker, leave: watch::Sender<bool>) {
     leave.send_replace(true);
 }
 
-fn terms(config: &Config, workers: usize, index: usize) -> Terms {
-    let files = open_files();
+fn terms(land: &Land, index: usize) -> Terms {
+    let (config, workers) = (&*land.config.borrow(), land.workers());
+    let files = open_files().saturating_sub(land.descriptors);
     let all = usize::try_from(config.connections(files)).unwrap_or(usize::MAX);
     let own = usize::try_from(Config::connections_of_a_worker(files)).unwrap_or(usize::MAX);
     // The first ones get what does not come out even, so that all together hold exactly what was promised.
