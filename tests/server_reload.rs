@@ -170,7 +170,7 @@ fn where_no_successor_can_start_the_old_workers_go_on() {
     client.get("/");
     let pid = Pid::from_raw(server.pid());
     let ours = getrlimit(Resource::Nofile);
-    let limit = |current| prlimit(pid, Resource::Nofile, Rlimit { current, ..ours.clone() }).expect("prlimit");
+    let limit = |current| prlimit(pid, Resource::Nofile, Rlimit { current, ..ours }).expect("prlimit");
     let open = |number: &u64| std::fs::exists(format!("/proc/{}/fd/{number}", server.pid())).expect("/proc");
     // So few descriptors that a fork works and a boot does not: about as many as the manager has itself.
     let first_free = (0..).find(|number| !open(number)).expect("a number");

@@ -271,6 +271,6 @@ fn whatever_happens_the_rules_hold() {
         Ok(())
     })
     .size_max(4_000)
-    .budget_ms(1_500);
+    .budget_ms(1_000);
     assert!(ended.0 > 0 && ended.1 > 0, "{ended:?}");
 }
