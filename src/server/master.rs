@@ -87,7 +87,7 @@ impl Master<'_> {
         }
         let land = &self.land;
         let hook = guarded_now(|| {
-            land.calls.start(&land.board.stats());
+            land.calls.start(&land.stats());
             Ok(())
         });
         if let Err(why) = hook {

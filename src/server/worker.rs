@@ -104,7 +104,7 @@ impl Worker {
 
     /// The figures of the whole server.
     pub fn stats(&self) -> Stats {
-        self.inner.board.stats()
+        self.inner.land.stats()
     }
 
     /// Calls `f` once, after `delay`: 1 ms ..= a day. What it was in the middle of when this process ends is cut off.

@@ -1,0 +1,106 @@
+//! Clients that ask without a break, each on a connection that it keeps for as long as the server does.
+
+use crate::served::Client;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+#[allow(clippy::disallowed_types)]
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::thread::{Scope, ScopedJoinHandle};
+use std::time::Duration;
+
+/// What clients have seen together.
+#[derive(Default)]
+#[allow(clippy::disallowed_types, reason = "threads of this test count together; nothing is shared between processes")]
+pub(crate) struct Seen {
+    pub(crate) stop: AtomicBool,
+    pub(crate) answered: AtomicU64,
+    /// Tasks among them, done and lost.
+    pub(crate) done: AtomicU64,
+    pub(crate) lost: AtomicU64,
+    /// Answers that said that nothing more is answered on this connection.
+    pub(crate) turned_away: AtomicU64,
+    /// Requests without an answer, and answers that were wrong; the first of them in words.
+    pub(crate) failed: AtomicU64,
+    pub(crate) refused: AtomicU64,
+    pub(crate) first: std::sync::Mutex<Option<String>>,
+}
+
+impl Seen {
+    fn fail(&self, what: String) {
+        self.failed.fetch_add(1, SeqCst);
+        self.first.lock().expect("whole").get_or_insert(what);
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, SeqCst);
+    }
+
+    pub(crate) fn words(&self) -> String {
+        let of = |cell: &AtomicU64| cell.load(SeqCst);
+        format!(
+            "{} answers ({} of tasks, {} tasks lost), {} connections closed in good order, {} not connected, {} failed, first: {:?}",
+            of(&self.answered),
+            of(&self.done),
+            of(&self.lost),
+            of(&self.turned_away),
+            of(&self.refused),
+            of(&self.failed),
+            self.first.lock().expect("whole")
+        )
+    }
+}
+
+/// Starts `n` clients; they ask for `paths` in turn.
+pub(crate) fn start<'s>(
+    scope: &'s Scope<'s, '_>,
+    n: usize,
+    address: SocketAddr,
+    paths: &'static [&'static str],
+    seen: &'s Seen,
+) -> Vec<ScopedJoinHandle<'s, ()>> {
+    (0..n).map(|first| scope.spawn(move || ask(first, address, paths, seen))).collect()
+}
+
+fn ask(first: usize, address: SocketAddr, paths: &[&str], seen: &Seen) {
+    let mut client: Option<Client> = None;
+    for number in first.. {
+        if seen.stop.load(SeqCst) {
+            return;
+        }
+        let Some(open) = client.as_mut() else {
+            match Client::connect(address) {
+                Ok(new) => client = Some(new),
+                Err(error) => {
+                    seen.refused.fetch_add(1, SeqCst);
+                    seen.fail(format!("connect: {error}"));
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            }
+            continue;
+        };
+        let path = paths[number % paths.len()];
+        let asked = open.write(&format!("GET {path} HTTP/1.1\r\nHost: load\r\n\r\n"));
+        match asked.and_then(|()| open.read(false)) {
+            Ok(response) => {
+                seen.answered.fetch_add(1, SeqCst);
+                match (path.strip_prefix("/task/"), response.status) {
+                    (None, 200) => {}
+                    (Some(task), 200) if response.body.iter().rev().eq(task.as_bytes()) => {
+                        seen.done.fetch_add(1, SeqCst);
+                    }
+                    (Some(_), 410) => _ = seen.lost.fetch_add(1, SeqCst),
+                    (_, status) => seen.fail(format!("{path}: {status} {}", response.text())),
+                }
+                if response.header("connection") == Some("close") {
+                    seen.turned_away.fetch_add(1, SeqCst);
+                    client = None;
+                }
+            }
+            Err(error) => {
+                let kind = if error.kind() == ErrorKind::WouldBlock { "no answer at all" } else { "broken off" };
+                seen.fail(format!("{path}: {kind}: {error}"));
+                client = None;
+            }
+        }
+    }
+}
