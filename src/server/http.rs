@@ -149,10 +149,11 @@ where
 {
     worker.count_request();
     let http1 = request.version() < Version::HTTP_2;
-    let about = format!("{} {}", request.method(), request.uri().path());
+    // Put into words only where it is needed.
+    let (method, uri) = (request.method().clone(), request.uri().clone());
     let call = async { Ok(hyper::service::Service::call(&service, request).await) };
     let failed = |why: String| {
-        worker.complain(format_args!("{about}: {why}"));
+        worker.complain(format_args!("{method} {}: {why}", uri.path()));
         let mut response = Response::new(Either::Right(Empty::new()));
         *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
         response

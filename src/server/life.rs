@@ -270,7 +270,7 @@ async fn run_tasks(land: Rc<Land>, worker: Worker) {
 
 async fn run_body(land: Rc<Land>, worker: Worker, leave: watch::Sender<bool>) {
     let Some(user) = land.users.get(worker.inner.member.index) else { return };
-    if let Err(why) = worker.call(guarded((user.body)(worker.clone()))).await {
+    if let Err(why) = worker.call(guarded(async { (user.body)(worker.clone()).await })).await {
         worker.complain(format_args!("{}: {why}", user.name));
     }
     leave.send_replace(true);
