@@ -1,20 +1,43 @@
 //! Floor 6: the process server.
 //!
 //! ```text
-//!   process (floor 5): who forks, who is recovered and reaped, when a place is filled again
-//!      ▲
-//!   a server: what its processes do with the sockets they inherited, and what they tell each other in shared memory
+//!        master       made all shared memory, the sockets, the pid file; signals come here; takes orphans
+//!          │ one child, started again when it dies
+//!       manager       one thread for ever; forks, recovers, reaps, replaces; renews one by one
+//!   ┌──────┼──────────────┐
+//! workers  task workers   processes of the user's
 //! ```
 //!
 //! | room | what it does |
 //! |---|---|
-//! | [`counters`] | a page and its statistics, served by as many processes as there are processors, all of whose numbers live in shared memory |
+//! | `builder` `land` | what a server is to be; what all its processes stand on, made before the first fork |
+//! | `master` `manager` | crews (`process::crew`): one watches over the other, the other over everybody else |
+//! | `life` `worker` | a process's life: boot, work, leave; what its handler can ask of it |
+//! | `handler` `calls` | what is called where; calls without their type, and what becomes of one that fails |
+//! | `ports` `conn` `packet` `http` `watched` | what arrives: connections whose bytes the handler reads, datagrams, HTTP by a tower service |
+//! | `mail` `timers` | messages between processes; closures on the shared timer |
+//! | `board` | the scoreboard: a cache line a life |
 //! | `config` | all settings: from the builder, a TOML file, the environment; checked as a whole |
 //! | `listen` | addresses, sockets, socket activation, and which worker takes a connection |
 //! | `pidfile` `daemon` `log` `notify` | what a server does in a system: one only, detached, written down, told to the service manager |
+//! | [`counters`] | the server of the `commons` command: a page and its statistics, all of whose numbers live in shared memory |
 //!
-//! What all servers have in common: sockets, regions and pipes are made before the first fork and come to the children by inheritance; the manager
-//! stays a single thread for ever, so that forking it is safe; a child that dies takes with it what it had accepted, and nothing else.
+//! # Who may die when
+//!
+//! * *A worker.* The connections that it had accepted end with it; what nobody has accepted waits in the kernel's queue, which belongs to the socket, and the
+//!   socket to the master. Its tasks' answers are nobody's; messages that wait in its inbox are its successor's. The manager recovers what it held, reaps it,
+//!   empties its line of the board, and forks the next one.
+//! * *A task worker.* Its task is taken up by another one, or reported lost after `task_attempts` tries (`task`).
+//! * *The manager.* The kernel kills its children; they come to the master, which recovers and reaps them. The next manager waits until they are dead, and
+//!   begins with an empty board: it adopts nobody. Shared memory, sockets, tasks and messages are as they were.
+//! * *The master.* Its end of the lifeline closes: the manager stops everybody in good order and removes what is on the disk.
+//! * *Master and manager at once.* The kernel kills the rest. What stays on the disk (a pid file, unix sockets) is recognised as stale by the next server.
+//!
+//! # A reload
+//!
+//! One place after the other: a successor is forked, with a line of the board of its own; when it is ready the old one is asked to leave. Both accept from
+//! the same socket meanwhile. The old one takes what is left in the kernel's queue, answers what is under way (`http` says how no request is lost), lets go of its
+//! inbox, waits for the answers to its tasks, and leaves; shortly before its time is over it says in the log what it still waits for.
 
 #![forbid(unsafe_code)]
 
