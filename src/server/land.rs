@@ -150,6 +150,13 @@ impl Land {
         }
     }
 
+    /// Closes what is on the disk, and removes it if it is this process's to remove. To be called, for a forked process leaves without running the ends of what its
+    /// parent had on its stack.
+    pub(super) fn let_go(&self) {
+        self.ports.borrow_mut().clear();
+        self.pid_file.borrow_mut().take();
+    }
+
     /// Reads the settings again; which keys have changed that only a restart would heed. Those that it heeds are heeded by processes forked from here on.
     ///
     /// # Errors

@@ -63,7 +63,9 @@ pub(super) fn manage(land: Rc<Land>, post: Post) -> i32 {
         manager.hook("manager_stop", |land| land.calls.manager_stop());
         outcome
     };
-    match run() {
+    let outcome = run();
+    land.let_go();
+    match outcome {
         Ok(Outcome::Stopped) => LEFT,
         Ok(Outcome::NeverReady { deaths }) => {
             land.board.give_up(deaths);
