@@ -54,7 +54,7 @@ fn never_ready() {
     assert_eq!(count("starting another"), 0, "no manager is started again: {log:#?}");
     let told = server.told.to_the_end();
     assert_eq!(told.iter().filter(|line| line.starts_with("manager_start")).count(), 1);
-    assert!(!told.iter().any(|line| line == "start"));
+    assert!(!told.iter().any(|line| line == "all are ready"));
     assert!(members(server.pid()).is_empty());
 }
 
@@ -83,7 +83,7 @@ fn tried_again() {
 fn wrong_settings() {
     for (setting, line) in [
         (("workers", "0"), "the setting workers is 0, allowed are 1..=1024"),
-        (("workers", "many"), "the setting workers is many, allowed are 1..=1024"),
+        (("workers", "many"), "the setting workers is \"many\", allowed are 1..=1024"),
         (("wrokers", "1"), "there is no setting wrokers; did you mean workers?"),
         (("buffer_low_watermark", "900M"), "the setting buffer_low_watermark is "),
         (("listen", "tcp://nowhere"), "the address \"tcp://nowhere\" is not like "),
@@ -190,7 +190,7 @@ fn winch() {
     let log = folder.path("log");
     let settings = [("workers", "1"), ("log_file", log.to_str().unwrap())];
     let mut server = Running::by(&mut command(&settings, &[TCP]));
-    server.told.next("start");
+    server.told.next("all are ready");
     let text = std::fs::read_to_string(&log).unwrap();
     let ready = text.lines().find(|line| line.contains("ready: tcp://")).unwrap();
     server.address = ready.rsplit("://").next().unwrap().parse().unwrap();

@@ -197,7 +197,11 @@ impl Crew {
             Signal::USR2 => demands.extend(reload(&[Role::Task])),
             Signal::HUP if !trade.reconfigure() => {}
             Signal::USR1 | Signal::HUP => demands.extend(reload(&[Role::Worker, Role::Task])),
-            Signal::WINCH => trade.reopen(),
+            Signal::WINCH => {
+                trade.reopen();
+                // Each child has opened its log for itself.
+                demands.push(Demand::Pass(signal));
+            }
             _ => demands.push(Demand::Stop),
         }
     }
