@@ -9,7 +9,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::Signal;
 
 use super::calls::guarded_now;
 use super::config::Config;
@@ -66,8 +65,7 @@ pub(super) fn manage(land: Rc<Land>, post: Post) -> i32 {
         outcome
     };
     let outcome = run();
-    // Its master would have done it, and this process leaves without dropping anything.
-    land.clean_up();
+    land.let_go();
     match outcome {
         Ok(Outcome::Stopped) => LEFT,
         Ok(Outcome::NeverReady { deaths }) => {
@@ -214,11 +212,7 @@ impl Trade for Manager {
         }
     }
 
-    fn signal(&mut self, signal: Signal) -> Option<Vec<Demand>> {
-        if signal != Signal::WINCH {
-            return None;
-        }
+    fn reopen(&mut self) {
         self.land.log.reopen();
-        Some(vec![Demand::Pass(signal)])
     }
 }

@@ -310,9 +310,9 @@ pub(crate) fn children(parent: i32) -> Vec<i32> {
     processes().filter(|(_, (state, of, _))| *of == parent && *state != 'Z').map(|(pid, _)| pid).collect()
 }
 
-/// The processes of a group, those too that are dead and not reaped.
+/// The living processes of a group.
 pub(crate) fn members(group: i32) -> Vec<i32> {
-    processes().filter(|(_, (_, _, of))| *of == group).map(|(pid, _)| pid).collect()
+    processes().filter(|(_, (state, _, of))| *of == group && *state != 'Z').map(|(pid, _)| pid).collect()
 }
 
 pub(crate) fn exists(path: &Path) -> bool {

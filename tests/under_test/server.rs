@@ -248,7 +248,7 @@ impl UnderTest {
 
 impl Handler for UnderTest {
     fn start(&self, _: &Stats) {
-        tell("start");
+        tell("all are ready");
     }
     fn before_shutdown(&self) {
         tell("before_shutdown");
