@@ -150,6 +150,13 @@ impl Land {
         }
     }
 
+    /// Removes what is on the disk, if that is the calling process's to do. Its end would not: it leaves without unwinding, and the stack that it has from its
+    /// master holds this too.
+    pub(super) fn clear_away(&self) {
+        self.ports.borrow_mut().clear();
+        self.pid_file.borrow_mut().take();
+    }
+
     /// Reads the settings again; which keys have changed that only a restart would heed. Those that it heeds are heeded by processes forked from here on.
     ///
     /// # Errors

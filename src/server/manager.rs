@@ -61,6 +61,9 @@ pub(super) fn manage(land: Rc<Land>, post: Post) -> i32 {
         manager.hook("manager_start", |land| land.calls.manager_start());
         let outcome = crew.run(&mut manager);
         manager.hook("manager_stop", |land| land.calls.manager_stop());
+        if manager.orphaned {
+            land.clear_away();
+        }
         outcome
     };
     match run() {
