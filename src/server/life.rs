@@ -204,19 +204,25 @@ async fn reopen_log(worker: &Worker) -> Result<()> {
 
 /// Timers, messages and answers: they run until the process ends, and hold nobody up.
 fn run_beside(worker: &Worker, calls: &Rc<dyn Calls>) {
-    let tell = |of: &Worker, what: &str, ended: Result<()>| {
-        if let Err(error) = ended {
-            of.complain(format_args!("{what} have stopped: {error}"));
+    let of = worker.clone();
+    spawn_local(async move { keep_up(&of, "timers", async || of.inner.timers.run(&of).await).await });
+    let of = worker.clone();
+    spawn_local(async move { keep_up(&of, "looks at the log's place", async || reopen_log(&of).await).await });
+    let (of, its) = (worker.clone(), calls.clone());
+    spawn_local(async move { keep_up(&of, "messages", async || Mail::receive(&of, &its).await).await });
+    let (of, its) = (worker.clone(), calls.clone());
+    spawn_local(async move { keep_up(&of, "answers of tasks", async || hear_answers(&of, &its).await).await });
+}
+
+/// Runs it again when it fails. Each wait takes a descriptor, so what fails is, as a rule, that there are none for the moment.
+async fn keep_up(worker: &Worker, what: &str, run: impl AsyncFn() -> Result<()>) {
+    let mut told = false;
+    while let Err(error) = run().await {
+        if !std::mem::replace(&mut told, true) {
+            worker.complain(format_args!("{what} are held up, trying again until it works: {error}"));
         }
-    };
-    let of = worker.clone();
-    spawn_local(async move { tell(&of, "timers", of.inner.timers.run(&of).await) });
-    let of = worker.clone();
-    spawn_local(async move { tell(&of, "looks at the log's place", reopen_log(&of).await) });
-    let (of, its) = (worker.clone(), calls.clone());
-    spawn_local(async move { tell(&of, "messages", Mail::receive(&of, &its).await) });
-    let (of, its) = (worker.clone(), calls.clone());
-    spawn_local(async move { tell(&of, "answers of tasks", hear_answers(&of, &its).await) });
+        tokio::time::sleep(super::listen::accept::SHORTAGE_WAIT).await;
+    }
 }
 
 async fn hear_answers(worker: &Worker, calls: &Rc<dyn Calls>) -> Result<()> {

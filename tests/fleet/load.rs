@@ -1,16 +1,16 @@
 //! Clients that ask without a break, each on a connection that it keeps for as long as the server does.
 
+#![allow(clippy::disallowed_types, reason = "not through the door: a test's own numbers, shared by its threads")]
+
 use crate::served::Client;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-#[allow(clippy::disallowed_types)]
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::Duration;
 
 /// What clients have seen together.
 #[derive(Default)]
-#[allow(clippy::disallowed_types, reason = "threads of this test count together; nothing is shared between processes")]
 pub(crate) struct Seen {
     pub(crate) stop: AtomicBool,
     pub(crate) answered: AtomicU64,
@@ -19,15 +19,18 @@ pub(crate) struct Seen {
     pub(crate) lost: AtomicU64,
     /// Answers that said that nothing more is answered on this connection.
     pub(crate) turned_away: AtomicU64,
-    /// Requests without an answer, and answers that were wrong; the first of them in words.
-    pub(crate) failed: AtomicU64,
+    /// Connections that did not come to be, or were broken off.
     pub(crate) refused: AtomicU64,
+    pub(crate) broken: AtomicU64,
+    /// Requests that were not answered in a very long time, and answers that were wrong.
+    pub(crate) failed: AtomicU64,
+    /// The first of all these, in words.
     pub(crate) first: std::sync::Mutex<Option<String>>,
 }
 
 impl Seen {
-    fn fail(&self, what: String) {
-        self.failed.fetch_add(1, SeqCst);
+    fn fail(&self, kind: &AtomicU64, what: String) {
+        kind.fetch_add(1, SeqCst);
         self.first.lock().expect("whole").get_or_insert(what);
     }
 
@@ -38,12 +41,13 @@ impl Seen {
     pub(crate) fn words(&self) -> String {
         let of = |cell: &AtomicU64| cell.load(SeqCst);
         format!(
-            "{} answers ({} of tasks, {} tasks lost), {} connections closed in good order, {} not connected, {} failed, first: {:?}",
+            "{} answers ({} of tasks, {} tasks lost), {} connections closed in good order, {} not connected, {} broken off, {} failed, first: {:?}",
             of(&self.answered),
             of(&self.done),
             of(&self.lost),
             of(&self.turned_away),
             of(&self.refused),
+            of(&self.broken),
             of(&self.failed),
             self.first.lock().expect("whole")
         )
@@ -71,8 +75,7 @@ fn ask(first: usize, address: SocketAddr, paths: &[&str], seen: &Seen) {
             match Client::connect(address) {
                 Ok(new) => client = Some(new),
                 Err(error) => {
-                    seen.refused.fetch_add(1, SeqCst);
-                    seen.fail(format!("connect: {error}"));
+                    seen.fail(&seen.refused, format!("connect: {error}"));
                     std::thread::sleep(Duration::from_millis(5));
                 }
             }
@@ -89,7 +92,7 @@ fn ask(first: usize, address: SocketAddr, paths: &[&str], seen: &Seen) {
                         seen.done.fetch_add(1, SeqCst);
                     }
                     (Some(_), 410) => _ = seen.lost.fetch_add(1, SeqCst),
-                    (_, status) => seen.fail(format!("{path}: {status} {}", response.text())),
+                    (_, status) => seen.fail(&seen.failed, format!("{path}: {status} {}", response.text())),
                 }
                 if response.header("connection") == Some("close") {
                     seen.turned_away.fetch_add(1, SeqCst);
@@ -97,8 +100,8 @@ fn ask(first: usize, address: SocketAddr, paths: &[&str], seen: &Seen) {
                 }
             }
             Err(error) => {
-                let kind = if error.kind() == ErrorKind::WouldBlock { "no answer at all" } else { "broken off" };
-                seen.fail(format!("{path}: {kind}: {error}"));
+                let hung = error.kind() == ErrorKind::WouldBlock;
+                seen.fail(if hung { &seen.failed } else { &seen.broken }, format!("{path}: {error}"));
                 client = None;
             }
         }

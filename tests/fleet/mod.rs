@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The argument by which this binary knows that it is to be a server.
 const ROLE: &str = "FLEET_ROLE";
@@ -44,10 +44,14 @@ pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
     pub(crate) fn new() -> Folder {
-        let name = format!("commons-fleet-{}-{}", std::process::id(), Instant::now().elapsed().as_nanos());
-        let path = (0..1000).map(|n| std::env::temp_dir().join(format!("{name}-{n}")));
-        let path = path.into_iter().find(|path| fs::create_dir(path).is_ok()).expect("a directory");
-        Folder(path)
+        Folder(Folder::make())
+    }
+
+    /// One that nobody removes.
+    pub(crate) fn make() -> PathBuf {
+        let name = format!("commons-fleet-{}", std::process::id());
+        let mut paths = (0..1000).map(|n| std::env::temp_dir().join(format!("{name}-{n}")));
+        paths.find(|path| fs::create_dir(path).is_ok()).expect("a directory")
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -107,8 +111,20 @@ impl Fleet {
         fleet
     }
 
+    /// What it has written to standard error, and to a log of its own on a disk of its own.
     pub(crate) fn log(&self) -> String {
-        fs::read(self.folder.path("log")).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default()
+        // In this order: the second one goes on.
+        let all = ["log", "disk/log"].map(|name| fs::read(self.folder.path(name)).unwrap_or_default());
+        String::from_utf8_lossy(&all.concat()).into_owned()
+    }
+
+    /// Moves what is in a file to the log.
+    pub(crate) fn keep(&self, name: &str) {
+        let (from, to) = (self.folder.path(name), self.folder.path("log"));
+        let text = fs::read(&from).unwrap_or_default();
+        let _ = fs::remove_file(from);
+        let log = File::options().append(true).open(to);
+        let _ = log.and_then(|mut log| std::io::Write::write_all(&mut log, &text));
     }
 
     pub(crate) fn master(&self) -> i32 {
@@ -179,7 +195,7 @@ impl Fleet {
 impl Drop for Fleet {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            crate::single::println(&format!("the log of the server:\n{}", tail(&self.log(), 60)));
+            crate::single::println(&format!("the log of the server:\n{}", tail(&self.log(), 400)));
         }
         let all = self.all();
         // Without its master a manager forks nobody any more; without their manager workers are killed by the kernel.
@@ -220,6 +236,22 @@ impl Figures {
 
     pub(crate) fn serving(&self, places: std::ops::Range<u64>) -> Vec<i32> {
         self.those("serving", places).into_iter().map(|(_, pid, _)| pid).collect()
+    }
+}
+
+/// A small generator of random numbers (xorshift64*), so that a run can be told again by its seed.
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    pub(crate) fn new(seed: u64) -> Dice {
+        Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub(crate) fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % sides
     }
 }
 

@@ -4,6 +4,7 @@
 //!
 //! Every wait is for an event, with a deadline. A server leads a process group, which is killed when the test ends, however it ends.
 
+#![allow(clippy::disallowed_types, reason = "not through the door: a test's own numbers, shared by its threads")]
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 pub(crate) mod client;
