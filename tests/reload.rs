@@ -89,8 +89,8 @@ fn no_request_is_lost() {
         seen.words()
     ));
     let log = fleet.log();
-    let bad = [&seen.refused, &seen.broken, &seen.failed].map(|cell| cell.load(SeqCst));
-    assert_eq!(bad, [0; 3], "{}", seen.words());
+    let bad = [&seen.refused, &seen.broken, &seen.short, &seen.failed].map(|cell| cell.load(SeqCst));
+    assert_eq!(bad, [0; 4], "{}", seen.words());
     assert!(!said.contains("Socket errors") && !said.contains("Non-2xx"), "{said}");
     assert!(rounds * 2 >= time.as_secs() && seen.turned_away.load(SeqCst) > 0 && seen.done.load(SeqCst) > 0);
     assert_eq!((figures.number("crashes"), figures.of_tasks("lost")), (0, 0));

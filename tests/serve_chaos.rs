@@ -5,27 +5,26 @@
 //! `COMMONS_CHAOS_SECS` says how long, 10 unless it does; `COMMONS_CHAOS_SEED` repeats the dice.
 
 #![allow(clippy::disallowed_types, reason = "threads of this test count together; nothing is shared between processes")]
-#![allow(unsafe_code)]
 
 mod fleet;
 mod served;
 mod single;
 
 use commons::server::Handler;
+use fleet::harm::{self, Disk, role, set_limit};
 use fleet::load::{self, Seen};
-use fleet::{Fleet, Folder, lasting, left_in, names_in, page, setting};
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
-use rustix::process::{Resource, Signal, getrlimit, set_parent_process_death_signal};
+use fleet::{Fleet, lasting, left_in, names_in, page, setting};
+use rustix::process::{Resource, Signal, getrlimit};
 use served::{Client, is_alive, send, until};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 const TESTS: &[single::Test] = &[
     ("it_always_answers_again_and_leaves_nothing", chaos),
     ("a_master_that_is_killed_under_load_leaves_nothing", master_killed),
+    ("a_worker_is_whole_again_after_a_want_of_descriptors", want),
 ];
 
 const WORKERS: u64 = 3;
@@ -33,25 +32,19 @@ const TASK_WORKERS: u64 = 2;
 const CLIENTS: usize = 16;
 /// In which it has to answer again, whatever has happened.
 const AGAIN: Duration = Duration::from_secs(1);
+/// Descriptors that every process of the server has more of, and waits for fewer of at once: below that the kernel refuses to wait at all.
+const FEW: u64 = 6;
 /// Kinds of what happens, some of them more often than others.
 const DECK: u64 = 19;
-/// A user of whom nobody else has processes: a limit of processes counts those of a user, and binds root not at all.
-const STRANGER: u32 = 64_321;
-
 fn main() -> ExitCode {
     let play = |role: &str| {
         let folder = std::env::var("FLEET_FOLDER").expect("a folder");
         if role == "stranger" {
-            // SAFETY: system calls that change this process's user, before it does anything else.
-            let changed = unsafe { libc::setgroups(0, std::ptr::null()) == 0 && libc::setgid(STRANGER) == 0 };
-            // SAFETY: as above.
-            assert!(changed && unsafe { libc::setuid(STRANGER) == 0 }, "{}", std::io::Error::last_os_error());
-            // The change has undone it.
-            set_parent_process_death_signal(Some(Signal::KILL)).expect("a system call");
+            harm::become_stranger();
         }
         page::builder()?
             .listen_with(&format!("unix://{folder}/socket"), Nothing)?
-            .workers(WORKERS as u32)
+            .workers(if std::env::args().nth(1).as_deref() == Some("alone") { 1 } else { WORKERS as u32 })
             .task_workers(TASK_WORKERS as u32)
             .with(|config| config.pid_file(format!("{folder}/pid")).log_file(format!("{folder}/disk/log")))
             .with(|config| config.reload_grace(Duration::from_secs(3)).stop_grace(Duration::from_secs(3)))
@@ -64,53 +57,6 @@ fn main() -> ExitCode {
 struct Nothing;
 
 impl Handler for Nothing {}
-
-/// A directory on a small disk of its own where one may be mounted; unmounted before it is removed.
-struct Disk {
-    path: std::path::PathBuf,
-    mounted: bool,
-}
-
-impl Disk {
-    fn new() -> Disk {
-        let folder = Folder::make();
-        let path = folder.join("disk");
-        std::fs::create_dir(&path).expect("a directory");
-        let mounted = mount("commons-test", &path, "tmpfs", MountFlags::empty(), Some(c"size=256k")).is_ok();
-        if rustix::process::geteuid().is_root() {
-            for path in [&path, &folder] {
-                std::os::unix::fs::chown(path, Some(STRANGER), Some(STRANGER)).expect("root may");
-            }
-        }
-        Disk { path, mounted }
-    }
-
-    /// What the disk is mounted in.
-    fn folder(&self) -> Folder {
-        Folder(self.path.parent().expect("it has one").to_owned())
-    }
-
-    /// Takes all the room there is.
-    fn fill(&self) {
-        if self.mounted {
-            let _ = std::fs::write(self.path.join("filler"), vec![0; 1 << 20]);
-        }
-    }
-
-    fn free(&self) {
-        let _ = std::fs::remove_file(self.path.join("filler"));
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        if self.mounted {
-            let _ = unmount(&self.path, UnmountFlags::DETACH);
-        }
-        // The server's own attempt met the mounted disk.
-        drop(self.folder());
-    }
-}
 
 /// What is in force for a while, and how it is undone.
 enum Undo {
@@ -257,7 +203,7 @@ impl Chaos<'_> {
 
     /// No processes, or no descriptors, for a while; for the manager while it has to replace somebody.
     fn starve(&mut self, what: Resource, pid: i32, deed: &'static str) -> bool {
-        if !set_limit(pid, what, Some(0)) {
+        if !set_limit(pid, what, Some(if what == Resource::Nofile { FEW } else { 0 })) {
             return false;
         }
         self.for_a_while(Undo::Limit(pid, what));
@@ -302,22 +248,6 @@ impl Chaos<'_> {
         }
         self.longest = self.longest.max(waited);
     }
-}
-
-/// Sets a limit of another process, as the user whose it is; false when that one is gone.
-fn set_limit(pid: i32, what: Resource, limit: Option<u64>) -> bool {
-    let name = if what == Resource::Nproc { "nproc" } else { "nofile" };
-    let limit = limit.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string());
-    let mut command = Command::new("prlimit");
-    command.args(["--pid", &pid.to_string(), &format!("--{name}={limit}:")]);
-    if role() == "stranger" {
-        command.uid(STRANGER).gid(STRANGER);
-    }
-    command.stderr(Stdio::null()).status().expect("prlimit is installed").success()
-}
-
-fn role() -> &'static str {
-    if rustix::process::geteuid().is_root() { "stranger" } else { "chaos" }
 }
 
 struct Stop<'a>(&'a Seen);
@@ -414,4 +344,26 @@ fn master_killed() {
         nothing_is_left(&fleet, &pids, &shm);
     });
     assert!(fleet.log().contains("the master is gone: stopping"), "{}", fleet.log());
+}
+
+/// What waits in it had no descriptor to wait with, and goes on when there is one.
+fn want() {
+    let disk = Disk::new();
+    let fleet = Fleet::start_in(disk.folder(), role(), &["alone"]);
+    let mut client = fleet.connect();
+    let number = |client: &mut Client, path: &str| client.get(path).text().parse::<i32>().expect("a number");
+    let worker = number(&mut client, "/pid");
+    assert_eq!(number(&mut client, "/told"), 0);
+    assert!(set_limit(worker, Resource::Nofile, Some(FEW)));
+    let sent = (0..5).filter(|_| client.get("/tell").status == 200).count() as i32;
+    let answers: Vec<_> = (0..3).map(|_| client.get("/task/abc").status).collect();
+    assert!(sent > 0 && answers.iter().all(|status| [200, 503].contains(status)), "{sent} {answers:?}");
+    until("it says so", || {
+        ["messages", "answers of tasks"].iter().all(|what| fleet.log().contains(&format!("{what} are held up")))
+    });
+    assert!(set_limit(worker, Resource::Nofile, getrlimit(Resource::Nofile).current));
+    until("all messages have arrived", || number(&mut client, "/told") == sent);
+    until("tasks are done", || client.get("/task/abc").status == 200);
+    assert_eq!((client.get("/tell").status, number(&mut client, "/pid")), (200, worker));
+    until("the next one too", || number(&mut client, "/told") == sent + 1);
 }

@@ -106,6 +106,12 @@ impl Crew {
             let mut demands = Vec::new();
             trade.turn(&mut demands)?;
             self.take_signals(trade, &mut demands)?;
+            // Passed on first: a stop that a child gets from us must not overtake what its parent was sent.
+            for demand in &demands {
+                if let Demand::Pass(signal) = demand {
+                    self.pass(trade, *signal);
+                }
+            }
             // A stop goes before the dead: those who died of the same signal (sent to the whole group) are not to be replaced.
             let end = demands.iter().find(|demand| **demand == Demand::Kill);
             match end.or_else(|| demands.iter().find(|demand| **demand == Demand::Stop)) {
@@ -115,10 +121,8 @@ impl Crew {
             }
             self.bury(trade)?;
             for demand in demands {
-                match demand {
-                    Demand::Reload(which) => self.happen(trade, Event::Reload(which)),
-                    Demand::Pass(signal) => self.pass(trade, signal),
-                    Demand::Stop | Demand::Kill => {}
+                if let Demand::Reload(which) = demand {
+                    self.happen(trade, Event::Reload(which));
                 }
             }
             self.happen(trade, Event::Tick);
@@ -193,7 +197,11 @@ impl Crew {
             Signal::USR2 => demands.extend(reload(&[Role::Task])),
             Signal::HUP if !trade.reconfigure() => {}
             Signal::USR1 | Signal::HUP => demands.extend(reload(&[Role::Worker, Role::Task])),
-            Signal::WINCH => trade.reopen(),
+            Signal::WINCH => {
+                trade.reopen();
+                // Each child has opened its log for itself.
+                demands.push(Demand::Pass(signal));
+            }
             _ => demands.push(Demand::Stop),
         }
     }

@@ -150,9 +150,9 @@ impl Land {
         }
     }
 
-    /// Removes what is on the disk, if that is the calling process's to do. Its end would not: it leaves without unwinding, and the stack that it has from its
-    /// master holds this too.
-    pub(super) fn clear_away(&self) {
+    /// Closes what is on the disk, and removes it if it is this process's to remove. To be called, for a forked process leaves without running the ends of what its
+    /// parent had on its stack.
+    pub(super) fn let_go(&self) {
         self.ports.borrow_mut().clear();
         self.pid_file.borrow_mut().take();
     }

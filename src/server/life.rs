@@ -6,7 +6,7 @@
 //!   exit 0 ◀─ worker_stop ◀─ nothing under way ◀─ worker_exit, exiting() ◀───────┘
 //! ```
 //!
-//! The manager blocked SIGTERM before the fork, and it stays blocked here: it is read from a descriptor of the process's own, so one that arrives during
+//! The manager blocked SIGTERM (and SIGWINCH, for the log) before the fork, and it stays blocked here: it is read from a descriptor of the process's own, so one that arrives during
 //! the boot is found when the loop starts.
 //!
 //! Who leaves waits for its connections, its spawned futures and the answers to its tasks; shortly before its time is over it says what it still waits for.
@@ -14,6 +14,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, RandomState};
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -192,10 +193,25 @@ async fn work(land: &Rc<Land>, worker: &Worker, asked: &AsyncFd<OwnedFd>, leave:
     Ok(LEFT)
 }
 
+/// Opens the log anew whenever the manager says so: whoever rotates logs takes the old file away from all who write to it.
+async fn reopen_log(worker: &Worker) -> Result<()> {
+    let asked = SignalFd::new(&SignalSet::of(&[Signal::WINCH]))?;
+    let watched = watch_fd(asked.as_fd().try_clone_to_owned().map_err(Error::system("duplicating a descriptor"))?)?;
+    loop {
+        let mut ready = watched.readable().await.map_err(Error::system("epoll"))?;
+        while asked.next()?.is_some() {
+            worker.inner.land.log.reopen();
+        }
+        ready.clear_ready();
+    }
+}
+
 /// Timers, messages and answers: they run until the process ends, and hold nobody up.
 fn run_beside(worker: &Worker, calls: &Rc<dyn Calls>) {
     let of = worker.clone();
     spawn_local(async move { keep_up(&of, "timers", async || of.inner.timers.run(&of).await).await });
+    let of = worker.clone();
+    spawn_local(async move { keep_up(&of, "looks at the log's place", async || reopen_log(&of).await).await });
     let (of, its) = (worker.clone(), calls.clone());
     spawn_local(async move { keep_up(&of, "messages", async || Mail::receive(&of, &its).await).await });
     let (of, its) = (worker.clone(), calls.clone());
@@ -264,7 +280,7 @@ async fn run_tasks(land: Rc<Land>, worker: Worker) {
 
 async fn run_body(land: Rc<Land>, worker: Worker, leave: watch::Sender<bool>) {
     let Some(user) = land.users.get(worker.inner.member.index) else { return };
-    if let Err(why) = worker.call(guarded((user.body)(worker.clone()))).await {
+    if let Err(why) = worker.call(guarded(async { (user.body)(worker.clone()).await })).await {
         worker.complain(format_args!("{}: {why}", user.name));
     }
     leave.send_replace(true);

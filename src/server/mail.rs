@@ -103,33 +103,43 @@ impl Mail {
                 message = inbox.recv() => message?,
             };
             let from = message.from.slot as usize;
-            match Order::of_bytes(&message.data) {
-                Some(Order::Message(data)) => {
-                    let call = calls.pipe_message(worker, from, data.to_vec());
-                    if let Err(why) = worker.call(guarded(call)).await {
-                        worker.complain(format_args!("pipe_message from process {from}: {why}"));
-                    }
-                }
-                Some(Order::Send(id, data)) => {
-                    if let Some(conn) = worker.conn(id) {
-                        // A client that does not read must not hold up what is for the others.
-                        let data = data.to_vec();
-                        if let Err(Error::Full { .. }) = conn.try_send(data.clone()) {
-                            worker.spawn(async move { _ = conn.send(data).await });
-                        }
-                    }
-                }
-                Some(Order::Close(id)) => {
-                    if let Some(conn) = worker.conn(id) {
-                        conn.close();
-                    }
-                }
-                None => {}
-            }
+            // Who leaves finishes what it has taken off.
+            let under_way = worker.under_way();
+            carry_out(worker, calls, from, &message.data).await;
+            drop(under_way);
         }
         // Both go, and with them the slot is free for the successor.
         mail.tenancy.borrow_mut().take();
         drop(inbox);
         Ok(())
+    }
+}
+
+async fn carry_out(worker: &Worker, calls: &Rc<dyn Calls>, from: usize, message: &[u8]) {
+    match Order::of_bytes(message) {
+        Some(Order::Message(data)) => {
+            let call = calls.pipe_message(worker, from, data.to_vec());
+            if let Err(why) = worker.call(guarded(call)).await {
+                worker.complain(format_args!("pipe_message from process {from}: {why}"));
+            }
+        }
+        Some(Order::Send(id, data)) => {
+            let Some(conn) = worker.conn(id) else { return };
+            if let Err(error @ (Error::Full { .. } | Error::TooLong { .. })) =
+                conn.take_in(data.to_vec().into(), worker).await
+            {
+                worker.complain(format_args!(
+                    "connection {id} ({}) does not take what others send to it, and is given up: {error}",
+                    conn.peer()
+                ));
+                conn.give_up();
+            }
+        }
+        Some(Order::Close(id)) => {
+            let Some(conn) = worker.conn(id) else { return };
+            // After what was sent before, and is still waiting for room.
+            conn.close_in_turn(worker).await;
+        }
+        None => {}
     }
 }

@@ -61,12 +61,11 @@ pub(super) fn manage(land: Rc<Land>, post: Post) -> i32 {
         manager.hook("manager_start", |land| land.calls.manager_start());
         let outcome = crew.run(&mut manager);
         manager.hook("manager_stop", |land| land.calls.manager_stop());
-        if manager.orphaned {
-            land.clear_away();
-        }
         outcome
     };
-    match run() {
+    let outcome = run();
+    land.let_go();
+    match outcome {
         Ok(Outcome::Stopped) => LEFT,
         Ok(Outcome::NeverReady { deaths }) => {
             land.board.give_up(deaths);

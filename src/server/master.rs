@@ -115,11 +115,13 @@ impl Master<'_> {
         }
     }
 
-    fn died(&mut self, end: End) {
+    fn died(&mut self, pid: i32, end: End) {
         if end == End::Exit(GAVE_UP) {
             let deaths = self.land.board.given_up().unwrap_or(1);
-            self.end.set(Some(Error::NeverReady { deaths }));
+            return self.end.set(Some(Error::NeverReady { deaths }));
         }
+        let text = format_args!("the manager (pid {pid}) is gone, and with it all workers: starting another");
+        self.log(Level::Error, text);
     }
 }
 
@@ -137,13 +139,7 @@ impl Trade for Master<'_> {
         match told {
             Told::Ready { .. } => self.ready(),
             Told::Renewed { .. } => self.tell_ready(),
-            Told::Died { pid, end, .. } => {
-                self.died(end);
-                self.log(
-                    Level::Error,
-                    format_args!("the manager (pid {pid}) is gone, and with it all workers: starting another"),
-                );
-            }
+            Told::Died { pid, end, .. } => self.died(pid, end),
             Told::Killing { pid, .. } => {
                 self.log(Level::Error, format_args!("the manager (pid {pid}) did not leave in time: killing it"));
             }

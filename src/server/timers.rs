@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::time::Duration;
 
-use super::calls::guarded;
+use super::calls::{guarded, guarded_now};
 use super::worker::Worker;
 use crate::{Result, Timer, TimerId};
 
@@ -78,15 +78,20 @@ impl Timers {
         let end = self.heap.run(|id, payload| {
             // Taken out for the call, which may itself add timers, and end this one.
             let Some(closure) = self.closures.borrow_mut().remove(&payload) else { return };
+            // The closure itself may panic too, before there is a future; the other timers must not end with it.
             let call = match closure {
-                Closure::Once(f) => f(),
+                Closure::Once(f) => guarded_now(|| Ok(f())),
                 Closure::Again(mut f) => {
-                    let call = f();
+                    let call = guarded_now(|| Ok(f()));
                     if self.heap.exists(id) {
                         self.closures.borrow_mut().insert(payload, Closure::Again(f));
                     }
                     call
                 }
+            };
+            let call = match call {
+                Ok(call) => call,
+                Err(why) => return worker.complain(format_args!("timer {id:?}: {why}")),
             };
             let of = worker.clone();
             worker.spawn(async move {

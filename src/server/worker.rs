@@ -11,6 +11,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::spawn_local;
 
 use super::board::{Board, Count, Stats, no_place};
+use super::calls::guarded;
 use super::conn::{Conn, ConnId};
 use super::handler::Bytes;
 use super::land::Land;
@@ -190,13 +191,17 @@ impl Worker {
     }
 
     /// Sends bytes on a connection, whichever process holds it. When it returns, they are queued here, or on their way to the process that holds it: whether the
-    /// connection is still open is then not known.
+    /// connection is still open is then not known. A client that does not take what others send to it, up to twice `socket_buffer_size`, loses its connection.
     ///
     /// # Errors
     /// As [`Conn::send`]; as [`send_message`](Worker::send_message).
     pub async fn send(&self, id: ConnId, data: impl Into<Bytes>) -> Result<()> {
         let data = data.into();
         if id.worker() != self.id() {
+            let max = self.inner.land.config.borrow().socket_buffer_size as usize;
+            if data.len() > max {
+                return Err(Error::TooLong { len: data.len(), max });
+            }
             return self.order(id.worker(), &Order::Send(id, &data)).await;
         }
         let Some(conn) = self.conn(id) else { return Err(Error::Closed) };
@@ -237,11 +242,17 @@ impl Worker {
         *self.inner.leaving.borrow()
     }
 
-    /// Runs a future beside what else this process does. A leaving process waits for it, as long as its grace lasts.
+    /// Runs a future beside what else this process does. A leaving process waits for it, as long as its grace lasts. A panic in it is logged, and ends it.
     pub fn spawn(&self, future: impl Future<Output = ()> + 'static) {
         let under_way = self.under_way();
         spawn_local(async move {
-            future.await;
+            let ended = guarded(async {
+                future.await;
+                Ok(())
+            });
+            if let Err(why) = ended.await {
+                under_way.0.complain(format_args!("a spawned future {why}"));
+            }
             drop(under_way);
         });
     }

@@ -22,6 +22,8 @@ pub(crate) struct Seen {
     /// Connections that did not come to be, or were broken off.
     pub(crate) refused: AtomicU64,
     pub(crate) broken: AtomicU64,
+    /// Answers that said that the worker could not, for want of descriptors.
+    pub(crate) short: AtomicU64,
     /// Requests that were not answered in a very long time, and answers that were wrong.
     pub(crate) failed: AtomicU64,
     /// The first of all these, in words.
@@ -41,13 +43,14 @@ impl Seen {
     pub(crate) fn words(&self) -> String {
         let of = |cell: &AtomicU64| cell.load(SeqCst);
         format!(
-            "{} answers ({} of tasks, {} tasks lost), {} connections closed in good order, {} not connected, {} broken off, {} failed, first: {:?}",
+            "{} answers ({} of tasks, {} tasks lost), {} connections closed in good order, {} not connected, {} broken off, {} for want of descriptors, {} failed, first: {:?}",
             of(&self.answered),
             of(&self.done),
             of(&self.lost),
             of(&self.turned_away),
             of(&self.refused),
             of(&self.broken),
+            of(&self.short),
             of(&self.failed),
             self.first.lock().expect("whole")
         )
@@ -91,6 +94,7 @@ fn ask(first: usize, address: SocketAddr, paths: &[&str], seen: &Seen) {
                     (Some(task), 200) if response.body.iter().rev().eq(task.as_bytes()) => {
                         seen.done.fetch_add(1, SeqCst);
                     }
+                    (Some(_), 503) => _ = seen.short.fetch_add(1, SeqCst),
                     (Some(_), 410) => _ = seen.lost.fetch_add(1, SeqCst),
                     (_, status) => seen.fail(&seen.failed, format!("{path}: {status} {}", response.text())),
                 }

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   reading (serve.rs) ──▶ handler.receive, one call after the other ──▶ Conn::send ─▶ queue ─▶ writing (serve.rs)
-//!       │ waits while paused, for `heartbeat_idle_time` at most              │ waits while the queue is full
-//!       └── end of file, an error, close ──▶ closing: the queue is written out, then the socket is shut
+//!       │ waits while paused                                                 │ waits while the queue is full
+//!       └── end of file, an error, close ──▶ closing: the queue is written out, then the socket is shut, then what the client still says is drained
 //! ```
 //! Reading and writing are two futures of one task, so a call that waits for room in the queue does not keep the queue from being written. A client that
 //! goes away in the middle of a call does not cut the call off, for it may be in the middle of something: its sends fail from then on.
@@ -15,7 +15,9 @@ pub(in crate::server) mod stream;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
+use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, Notify};
@@ -23,6 +25,7 @@ use tokio::time::timeout;
 
 use super::handler::Bytes;
 use super::packet::Peer;
+use super::worker::Worker;
 use crate::{Error, Result};
 
 /// Names a connection of this server, for as long as the server lives: in which place it is held, by which life, the how-many-eth of that one's.
@@ -46,6 +49,20 @@ impl ConnId {
     /// The place whose process holds it.
     pub fn worker(self) -> usize {
         (self.0 >> (64 - PLACE_BITS)) as usize
+    }
+}
+
+/// As a number, for a table or a message.
+impl From<ConnId> for u64 {
+    fn from(id: ConnId) -> u64 {
+        id.0
+    }
+}
+
+/// Of such a number; one that no connection ever had names none.
+impl From<u64> for ConnId {
+    fn from(id: u64) -> ConnId {
+        ConnId(id)
     }
 }
 
@@ -83,6 +100,8 @@ struct Inner {
     queue: RefCell<VecDeque<Bytes>>,
     /// Bytes in the queue.
     waiting: Cell<usize>,
+    /// Bytes that other processes sent, and that wait for room in it.
+    behind: Cell<usize>,
     /// The upper mark was reached, and the lower one not since.
     full: Cell<bool>,
     paused: Cell<bool>,
@@ -123,6 +142,7 @@ impl Conn {
             phase: Cell::new(Phase::Open),
             queue: RefCell::default(),
             waiting: Cell::new(0),
+            behind: Cell::new(0),
             full: Cell::new(false),
             paused: Cell::new(false),
             reader: Notify::new(),
@@ -191,6 +211,45 @@ impl Conn {
         }
     }
 
+    /// Takes what another process sends: in order with all else, and without waiting, so that one client that does not read holds up nobody else's. What finds no room
+    /// waits behind what waits already, up to once more the buffer's size.
+    ///
+    /// # Errors
+    /// [`Error::Full`] beyond that; [`Error::Closed`]; [`Error::TooLong`].
+    pub(super) async fn take_in(&self, data: Bytes, worker: &Worker) -> Result<()> {
+        let inner = &self.inner;
+        match self.try_send(data.clone()) {
+            Err(Error::Full { .. }) => {}
+            done => return done,
+        }
+        let (len, behind) = (data.len(), inner.behind.get());
+        if behind + len > inner.marks.most {
+            return Err(Error::Full { capacity: inner.marks.most });
+        }
+        inner.behind.set(behind + len);
+        let conn = self.clone();
+        let sending = async move {
+            // An error has nobody to hear it: the sender has gone on long since.
+            let _ = conn.send(data).await;
+            conn.inner.behind.set(conn.inner.behind.get() - len);
+        };
+        begin(sending, worker).await;
+        Ok(())
+    }
+
+    /// Closes it after what others have sent already.
+    pub(super) async fn close_in_turn(&self, worker: &Worker) {
+        if self.inner.behind.get() == 0 {
+            return self.close();
+        }
+        let conn = self.clone();
+        let closing = async move {
+            let _turn = conn.inner.turn.lock().await;
+            conn.close();
+        };
+        begin(closing, worker).await;
+    }
+
     fn queue(&self, data: Bytes) -> Result<()> {
         let inner = &*self.inner;
         if inner.phase.get() != Phase::Open {
@@ -227,6 +286,8 @@ impl Conn {
     /// Reads nothing from it until [`resume`](Conn::resume): the client is held up by the kernel.
     pub fn pause(&self) {
         self.inner.paused.set(true);
+        // It may be in the middle of a read.
+        self.inner.reader.notify_one();
     }
 
     /// Reads from it again.
@@ -236,7 +297,7 @@ impl Conn {
     }
 
     /// Without waiting for what has not been written.
-    fn give_up(&self) {
+    pub(super) fn give_up(&self) {
         self.inner.phase.set(Phase::Gone);
         self.inner.queue.borrow_mut().clear();
         self.inner.waiting.set(0);
@@ -247,5 +308,13 @@ impl Conn {
         self.inner.reader.notify_one();
         self.inner.writer.notify_one();
         self.inner.room.notify_waiters();
+    }
+}
+
+/// Goes on with `what` beside all else. Its turn is that of its first look, which is here and now: before whatever comes next.
+async fn begin(what: impl Future<Output = ()> + 'static, worker: &Worker) {
+    let mut what = Box::pin(what);
+    if poll_fn(|cx| Poll::Ready(what.as_mut().poll(cx).is_pending())).await {
+        worker.spawn(what);
     }
 }

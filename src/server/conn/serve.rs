@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::stream::Stream;
 use super::{Conn, Phase};
@@ -43,33 +43,53 @@ pub(in crate::server) async fn serve(
         failed("connect", why);
         conn.close();
     }
-    let (read, write) = split(stream);
+    let (mut read, write) = split(stream);
     let reading = async {
-        if let Err(why) = read_all(read, conn, worker, calls, manners).await {
-            failed("receive", why);
-        }
+        let ended = read_all(&mut read, conn, worker, calls, manners).await;
         conn.close();
+        ended.unwrap_or_else(|why| {
+            failed("receive", why);
+            Silence::No
+        })
     };
     let telling = tell_of_marks(conn, worker, calls);
-    tokio::select! {
+    let shut = tokio::select! {
         // The writer ends last: when all is closed and written, or the client takes nothing any more.
-        _ = async { tokio::join!(reading, write_all(write, conn)) } => {}
-        () = telling => {}
-    }
+        (silence, shut) = async { tokio::join!(reading, write_all(write, conn, manners.idle)) } => shut && silence == Silence::No,
+        () = telling => false,
+    };
     conn.give_up();
     if let Err(why) = worker.call(guarded(calls.close(worker, conn))).await {
         failed("close", why);
     }
+    if shut {
+        // An error means only that it has lasted long enough.
+        let _ = timeout(manners.linger, drain(read)).await;
+    }
+}
+
+/// Whether a connection ends because nothing came any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Silence {
+    Yes,
+    No,
+}
+
+/// Reads what nobody wants, until the client has shut its side too: were the socket let go with something of the client's unread, the kernel would throw away what
+/// has not reached it yet.
+async fn drain(mut read: ReadHalf<Stream>) {
+    let mut nowhere = [0; 4096];
+    while read.read(&mut nowhere).await.is_ok_and(|n| n > 0) {}
 }
 
 /// Reads until the client has said all, or the connection is closed; an error is the handler's.
 async fn read_all(
-    mut read: ReadHalf<Stream>,
+    read: &mut ReadHalf<Stream>,
     conn: &Conn,
     worker: &Worker,
     calls: &Rc<dyn Calls>,
     manners: Manners,
-) -> Result<(), String> {
+) -> Result<Silence, String> {
     let mut buffer = BytesMut::new();
     let mut leaving = worker.leaving();
     // As long as is usual; or as is usual when one leaves: a client in the middle of a conversation goes on with it that far.
@@ -78,7 +98,7 @@ async fn read_all(
     loop {
         let reader = conn.inner.reader.notified();
         if conn.inner.phase.get() != Phase::Open {
-            return Ok(());
+            return Ok(Silence::No);
         }
         if conn.inner.paused.get() {
             // What is paused does not count as idle: it is we who do not listen.
@@ -88,16 +108,18 @@ async fn read_all(
         buffer.reserve(PIECE.min(4096).max(buffer.capacity()));
         let arrived = tokio::select! {
             biased;
-            read = within(patience, read.read_buf(&mut buffer)) => read,
+            // Before what has arrived: it may be told to read nothing more.
             () = reader => continue,
+            read = within(patience, read.read_buf(&mut buffer)) => read,
             _ = leaving.changed(), if patience != Some(idle) => {
                 patience = Some(idle);
                 continue;
             }
         };
         match arrived {
-            // Idle for too long, at its end, or broken: all the same from here.
-            None | Some(Ok(0) | Err(_)) => return Ok(()),
+            None => return Ok(Silence::Yes),
+            // At its end, or broken: all the same from here.
+            Some(Ok(0) | Err(_)) => return Ok(Silence::No),
             Some(Ok(_)) => {}
         }
         worker.count_request();
@@ -113,33 +135,34 @@ async fn within<T>(limit: Option<Duration>, read: impl Future<Output = io::Resul
     }
 }
 
-/// Writes what is queued, until the connection is closed and nothing is left.
-async fn write_all(mut write: WriteHalf<Stream>, conn: &Conn) {
+/// Writes what is queued, until the connection is closed and nothing is left; whether the client was told that this is the end. Once it is closed nobody waits
+/// for room any more, so it is here that a client is given up who has taken nothing for `send_timeout`, or for `idle`.
+async fn write_all(mut write: WriteHalf<Stream>, conn: &Conn, idle: Option<Duration>) -> bool {
+    let patience = [conn.inner.marks.patience, idle].into_iter().flatten().min();
     loop {
         let writer = conn.inner.writer.notified();
         let next = conn.inner.queue.borrow_mut().pop_front();
         let Some(mut data) = next else {
             match conn.inner.phase.get() {
                 Phase::Open => writer.await,
-                Phase::Closing => {
-                    let _ = write.shutdown().await;
-                    return;
-                }
-                Phase::Gone => return,
+                Phase::Closing => return write.shutdown().await.is_ok(),
+                Phase::Gone => return false,
             }
             continue;
         };
         while data.has_remaining() {
             let gone = conn.inner.writer.notified();
+            let closing = conn.inner.phase.get() == Phase::Closing;
             let written = tokio::select! {
                 biased;
                 written = write.write(&data) => written,
                 () = gone => {
                     if conn.inner.phase.get() == Phase::Gone {
-                        return;
+                        return false;
                     }
                     continue;
                 }
+                () = too_long(patience), if closing => Ok(0),
             };
             match written {
                 Ok(n) if n > 0 => {
@@ -147,9 +170,19 @@ async fn write_all(mut write: WriteHalf<Stream>, conn: &Conn) {
                     wrote(conn, n);
                 }
                 // The client takes nothing any more; whoever sends is told so.
-                _ => return conn.give_up(),
+                _ => {
+                    conn.give_up();
+                    return false;
+                }
             }
         }
+    }
+}
+
+async fn too_long(patience: Option<Duration>) {
+    match patience {
+        Some(patience) => sleep(patience).await,
+        None => pending().await,
     }
 }
 

@@ -1,0 +1,291 @@
+//! A server's life: reloads, worn workers, user processes, stopping in good order and at once, and the deaths of its parts.
+
+#[path = "under_test/mod.rs"]
+mod under_test;
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use under_test::{Running, Scratch, Test, children, command, exists, is_gone, members, send, until};
+
+const TESTS: &[Test] = &[
+    ("usr1_renews_workers_and_task_workers_and_loses_nothing", usr1),
+    ("a_worker_is_renewed_after_max_request_and_loses_nothing", max_request),
+    ("a_killed_worker_is_replaced", killed_worker),
+    ("user_processes_are_started_again_however_they_end", user_processes),
+    ("term_and_int_let_what_is_under_way_finish", graceful),
+    ("quit_ends_all_at_once", quit),
+    ("exiting_resolves", exiting),
+    ("what_holds_a_worker_is_named_before_it_is_killed", held),
+    ("a_process_that_blocks_is_named_and_killed", blocked),
+    ("a_reload_whose_successors_fail_keeps_the_old_ones", bad_reload),
+    ("the_manager_is_replaced_within_a_second", manager_dies),
+    ("without_the_master_all_leave_and_clean_up", master_dies),
+    ("the_end_of_the_process_group_is_one_stop", whole_group),
+];
+
+fn main() -> ExitCode {
+    under_test::main(TESTS)
+}
+
+const TWO: &[(&str, &str)] = &[("workers", "2")];
+
+/// Asks on a new connection each time until `done`; how often. Every question must be answered.
+fn ask_until(server: &mut Running, mut done: impl FnMut(&mut Running) -> bool) -> BTreeSet<String> {
+    let (mut pids, end) = (BTreeSet::new(), Instant::now() + under_test::PATIENCE);
+    while !done(server) {
+        let who = server.ask("who");
+        pids.insert(who.split(' ').nth(1).unwrap_or_default().to_owned());
+        assert!(Instant::now() < end, "not done after {} answers", pids.len());
+    }
+    pids
+}
+
+fn usr1() {
+    let settings = [TWO, &[("task_workers", "1")]].concat();
+    let mut server = Running::start(&settings, &["--user=idle"]);
+    let before: BTreeSet<_> = children(server.manager()).into_iter().collect();
+    assert_eq!(before.len(), 4);
+    let user: i32 = server.told.next("user 3 ")["user 3 ".len()..].parse().unwrap();
+    server.signal(Signal::USR1);
+    ask_until(&mut server, |server| server.told.count("worker_stop ") == 3);
+    server.log.next("reloaded: 3 renewed");
+    let after: BTreeSet<_> = children(server.manager()).into_iter().collect();
+    assert_eq!(before.intersection(&after).copied().collect::<Vec<_>>(), [user], "a user's process stays");
+    // Again, and in the middle of it once more.
+    server.signal(Signal::USR1);
+    server.told.next("before_reload");
+    server.signal(Signal::USR1);
+    ask_until(&mut server, |server| server.told.count("worker_stop ") >= 6);
+    until("it comes to rest", || children(server.manager()).len() == 4);
+    assert_eq!(server.told.count("worker_error"), 0);
+    server.stop();
+}
+
+fn max_request() {
+    let settings = [TWO, &[("max_request", "20"), ("max_request_grace", "10")]].concat();
+    let mut server = Running::start(&settings, &[]);
+    let pids = ask_until(&mut server, |server| server.told.count("worker_stop ") >= 4);
+    assert!(pids.len() >= 4, "{pids:?}");
+    assert_eq!(server.told.count("worker_error"), 0);
+    server.stop();
+    // A connection that goes on asking is served by whoever leaves as long as it asks.
+    let mut server = Running::start(&[("workers", "1"), ("max_request", "10")], &[]);
+    let mut client = server.client();
+    let pid = client.who().pid;
+    server.told.next("worker_start 0");
+    let mut asked = 0;
+    while server.told.count("worker_exit ") == 0 || asked < 40 {
+        assert_eq!(client.ask("echo more"), "more");
+        asked += 1;
+        assert!(asked < 100_000);
+    }
+    assert_eq!(client.who().pid, pid);
+    assert_ne!(server.client().who().pid, pid);
+    drop(client);
+    server.told.next("worker_stop 0");
+    server.stop();
+}
+
+fn killed_worker() {
+    let mut server = Running::start(TWO, &[]);
+    let (mut other, _) = server.client_of(0);
+    let (mut client, who) = server.client_of(1);
+    send(who.pid, Signal::KILL);
+    assert!(client.is_over());
+    let error = server.told.next("worker_error ");
+    assert_eq!(error, format!("worker_error 1 {} None Some(9)", who.pid));
+    assert_eq!(other.ask("echo x"), "x", "the other's connections live on");
+    let (mut next, again) = server.client_of(1);
+    assert_ne!(again.pid, who.pid);
+    assert_ne!(again.id, who.id, "names of connections are not used again");
+    until("it is counted", || next.ask("stats").ends_with("crashes=1"));
+    // An exit is a death too.
+    next.say("exit 7");
+    assert_eq!(server.told.next("worker_error "), format!("worker_error 1 {} Some(7) None", again.pid));
+    assert!(server.log.next("left with status 7").contains("worker 1"));
+    drop((client, other, next));
+    server.stop();
+}
+
+fn user_processes() {
+    let mut server =
+        Running::start(TWO, &["--user=ends", "--user=errs", "--user=panics", "--user=panics early", "--user=idle"]);
+    for id in [2, 3, 4] {
+        until("it was started again", || server.told.count(&format!("user {id} ")) >= 3);
+    }
+    until("it was started again", || server.told.count("worker_start 5 ") >= 2);
+    for why in ["errs: a user process", "panics: panicked: a user process", "panics early: panicked: before there is"] {
+        until(why, || server.log.count(why) > 0);
+    }
+    assert_eq!(server.told.count("user 6 "), 1);
+    assert_eq!(server.ask("echo x"), "x");
+    server.signal(Signal::TERM);
+    server.told.next("user 6 ends");
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+fn graceful() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut server = Running::start(&[("workers", "2"), ("task_workers", "1")], &["--user=idle"]);
+        let mut client = server.client();
+        client.say("slow 250");
+        server.told.next("slow");
+        let mut task = server.client();
+        task.say("wait 20000 sleep 200");
+        server.told.next("asleep");
+        server.signal(signal);
+        server.told.next("before_shutdown");
+        assert_eq!(client.line(), "waited");
+        assert_eq!(task.line(), "ok: slept");
+        drop((client, task));
+        assert_eq!(server.wait().code(), Some(0));
+        let told = server.told.to_the_end();
+        let count = |part: &str| told.iter().filter(|line| line.starts_with(part)).count();
+        assert_eq!((count("worker_exit "), count("worker_stop "), count("worker_error ")), (4, 4, 0), "{told:#?}");
+        assert_eq!(told.last().map(String::as_str), Some("shutdown"));
+        assert_eq!((count("manager_stop"), count("shutdown")), (1, 1));
+        assert!(server.log.to_the_end().last().unwrap().ends_with("stopped"));
+        assert!(server.try_client().is_err(), "nobody listens");
+        assert!(members(server.pid()).is_empty());
+    }
+}
+
+fn quit() {
+    let mut server = Running::start(TWO, &["--user=idle"]);
+    let mut client = server.client();
+    client.say("slow 60000");
+    server.told.next("slow");
+    let began = Instant::now();
+    server.signal(Signal::QUIT);
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(client.is_over());
+    assert_eq!(server.told.count("worker_stop"), 0);
+    assert!(members(server.pid()).is_empty());
+}
+
+fn exiting() {
+    let mut server = Running::start(&[("workers", "1")], &[]);
+    let mut client = server.client();
+    client.say("untilexit");
+    server.told.next("waiting for the end");
+    server.signal(Signal::TERM);
+    assert_eq!(client.line(), "exiting");
+    server.told.next("exiting true");
+    drop(client);
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+fn held() {
+    let mut server = Running::start(&[("workers", "1"), ("stop_grace", "300ms")], &[]);
+    let mut client = server.client();
+    client.say("slow 60000");
+    server.told.next("slow");
+    let began = Instant::now();
+    server.signal(Signal::TERM);
+    let line = server.log.next("still here, 0.3 s after it was asked to leave");
+    assert!(line.contains("1 connections open") && line.contains("of 127.0.0.1:"), "{line}");
+    let line = server.log.next("did not leave in time");
+    assert!(line.contains("worker 0"), "{line}");
+    assert_eq!(server.wait().code(), Some(0));
+    let took = began.elapsed();
+    assert!((Duration::from_millis(300)..Duration::from_secs(3)).contains(&took), "{took:?}");
+    assert!(client.is_over());
+}
+
+fn blocked() {
+    let mut server = Running::start(&[("workers", "1"), ("stop_grace", "200ms")], &[]);
+    let mut client = server.client();
+    client.say("block 60000");
+    server.told.next("blocking");
+    server.signal(Signal::TERM);
+    let line = server.log.next("did not leave in time");
+    // It says nothing itself; the board does.
+    assert!(line.contains("worker 0") && line.contains("1 connection"), "{line}");
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+fn bad_reload() {
+    let mut server = Running::start(&[("workers", "1")], &["--fault=error:second_start"]);
+    let pid = server.client().who().pid;
+    server.signal(Signal::USR1);
+    let line = server.log.next("keeps its process");
+    assert!(line.contains("worker 0") && line.contains("successors in a row"), "{line}");
+    server.told.next("after_reload");
+    assert_eq!(server.client().who().pid, pid);
+    server.stop();
+}
+
+/// In how long somebody answers who was not there before.
+fn answers_again(server: &Running, old: &[i32]) -> Duration {
+    let from = Instant::now();
+    until("somebody new answers", || {
+        let answer = server.try_ask("who").unwrap_or_default();
+        answer.split(' ').nth(1).and_then(|pid| pid.parse().ok()).is_some_and(|pid| !old.contains(&pid))
+    });
+    from.elapsed()
+}
+
+fn manager_dies() {
+    let mut server = Running::start(&[("workers", "2"), ("task_workers", "1")], &["--user=idle"]);
+    let mut client = server.client();
+    assert_eq!(client.ask("shared 5"), "5");
+    for _ in 0..3 {
+        let manager = server.manager();
+        let old = children(manager);
+        send(manager, Signal::KILL);
+        let took = answers_again(&server, &old);
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        assert!(old.iter().all(|pid| is_gone(*pid)), "nobody of the old ones is left");
+        server.log.next("starting another");
+        server.told.next("manager_start ");
+    }
+    assert!(client.is_over());
+    let mut client = server.client();
+    assert_eq!(client.ask("shared 1"), "6", "what is shared is still there");
+    assert_eq!(client.ask("wait 20000 double 4"), "ok: 8");
+    assert_eq!(server.told.count("all are ready"), 1);
+    drop(client);
+    server.stop();
+}
+
+fn master_dies() {
+    let folder = Scratch::new();
+    let (pid_file, socket) = (folder.path("pid"), folder.path("socket"));
+    for busy in [false, true] {
+        let listen = format!("--listen=unix://{}", socket.display());
+        let settings = [TWO, &[("task_workers", "1"), ("pid_file", pid_file.to_str().unwrap())]].concat();
+        let mut server = Running::by(&mut command(&settings, &["--listen=tcp://127.0.0.1:0", &listen, "--user=idle"]));
+        server.wait_ready();
+        assert!(exists(&pid_file) && exists(&socket));
+        let mut client = server.client();
+        if busy {
+            client.say("slow 300");
+            server.told.next("slow");
+        }
+        let began = Instant::now();
+        send(server.pid(), Signal::KILL);
+        if busy {
+            assert_eq!(client.line(), "waited", "what is under way is finished");
+        }
+        drop(client);
+        until("all have left", || members(server.pid()).is_empty());
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(2), "{took:?}");
+        assert!(!exists(&pid_file), "the pid file is gone");
+        assert!(!exists(&socket), "the socket is gone");
+        server.log.next("the master is gone");
+    }
+}
+
+fn whole_group() {
+    let mut server = Running::start(TWO, &["--user=idle"]);
+    rustix::process::kill_process_group(under_test::pid(server.pid()), Signal::TERM).unwrap();
+    assert_eq!(server.wait().code(), Some(0));
+    let told = server.told.to_the_end();
+    let count = |part: &str| told.iter().filter(|line| line.starts_with(part)).count();
+    assert_eq!((count("worker_stop "), count("worker_error ")), (3, 0), "{told:#?}");
+}

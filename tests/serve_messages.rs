@@ -1,0 +1,225 @@
+//! Messages between processes, connections that another process holds, and timers with closures.
+
+#[path = "under_test/mod.rs"]
+mod under_test;
+
+use std::process::ExitCode;
+
+use rustix::process::Signal;
+use under_test::{Running, Test, until};
+
+const TESTS: &[Test] = &[
+    ("messages_between_all_kinds_of_processes_arrive_in_order", all_pairs),
+    ("messages_of_any_size_up_to_the_longest", sizes),
+    ("messages_survive_the_receiver_s_death_in_order", receiver_dies),
+    ("messages_stay_in_order_across_reloads", across_reloads),
+    ("a_message_in_hand_is_finished_by_who_leaves", in_hand),
+    ("a_connection_of_another_process_can_be_sent_to_and_closed", other_s_connection),
+    ("what_others_send_to_a_slow_client_stays_in_order", slow_client),
+    ("what_others_send_to_a_client_that_never_reads_has_a_bound", stuck_client),
+    ("timers_once_and_again_and_ended", timers),
+    ("timers_that_fail_end_alone", bad_timers),
+];
+
+fn main() -> ExitCode {
+    under_test::main(TESTS)
+}
+
+/// The messages that `to` was told of `from`, by their numbers.
+fn numbers(server: &mut Running, to: usize, from: usize) -> Vec<usize> {
+    let head = format!("message {to} {from} {from} ");
+    let all = server.told.all().iter();
+    all.filter_map(|line| line.strip_prefix(&head)?.split(' ').next()?.parse().ok()).collect()
+}
+
+fn all_pairs() {
+    let settings = [("workers", "2"), ("task_workers", "1")];
+    let mut server = Running::start(&settings, &["--user=talks"]);
+    let (mut first, _) = server.client_of(0);
+    let (mut second, _) = server.client_of(1);
+    for to in 0..4 {
+        assert_eq!(first.ask(&format!("message {to} 0 200 10")), "ok: sent");
+        assert_eq!(second.ask(&format!("message {to} 0 200 10")), "ok: sent");
+    }
+    for to in 0..4 {
+        for from in 0..2 {
+            until("all have arrived", || numbers(&mut server, to, from).len() == 200);
+            assert_eq!(numbers(&mut server, to, from), (0..200).collect::<Vec<_>>(), "{from} to {to}");
+        }
+    }
+    // And from the user's process to a worker.
+    let head = "message 0 3 talk ";
+    until("it has talked", || server.told.count(head) == 100);
+    let talk: Vec<usize> =
+        server.told.all().iter().filter_map(|line| line.strip_prefix(head)?.split(' ').next()?.parse().ok()).collect();
+    assert_eq!(talk, (0..100).collect::<Vec<_>>());
+    assert_eq!(first.ask("message 4 0 1 10"), "error: the process's number is 4, allowed are 0..=3");
+    drop((first, second));
+    server.stop();
+}
+
+fn sizes() {
+    let mut server = Running::start(&[("workers", "1")], &["--user=idle"]);
+    let mut client = server.client();
+    for (at, len) in [0, 1, 1000, 30_000, 100_000, 131_072, 1 << 20, 5 << 20].into_iter().enumerate() {
+        assert_eq!(client.ask(&format!("message 1 {at} 1 {len}")), "ok: sent");
+        server.told.next(&format!("message 1 0 0 {at} {len}"));
+    }
+    drop(client);
+    server.stop();
+}
+
+fn receiver_dies() {
+    let mut server = Running::start(&[("workers", "2")], &[]);
+    let (mut sender, _) = server.client_of(0);
+    let (killed, who) = server.client_of(1);
+    for round in 0..10 {
+        sender.say(&format!("message 1 {} 100 500", round * 100));
+        if round == 3 {
+            under_test::send(who.pid, Signal::KILL);
+        }
+    }
+    (0..10).for_each(|_| assert_eq!(sender.line(), "ok: sent"));
+    until("the last one", || numbers(&mut server, 1, 0).last() == Some(&999));
+    let got = numbers(&mut server, 1, 0);
+    // One that was in the dead one's hands, and read by it, may be gone with it, or be told twice if it was killed before it was done with it.
+    assert!(got.is_sorted() && got.len() >= 999, "{} messages: {got:?}", got.len());
+    drop((sender, killed));
+    server.stop();
+}
+
+fn across_reloads() {
+    let mut server = Running::start(&[("workers", "2"), ("task_workers", "1")], &[]);
+    for round in 0..3 {
+        let (mut sender, _) = server.client_of(0);
+        for at in 0..5 {
+            for to in [1, 2] {
+                sender.say(&format!("message {to} {} 40 100", (round * 5 + at) * 40));
+            }
+            if at == 2 {
+                server.signal(Signal::USR1);
+            }
+        }
+        (0..10).for_each(|_| assert_eq!(sender.line(), "ok: sent"));
+        server.told.next("after_reload");
+    }
+    for to in [1, 2] {
+        until("all have arrived", || numbers(&mut server, to, 0).len() >= 600);
+        assert_eq!(numbers(&mut server, to, 0), (0..600).collect::<Vec<_>>(), "to {to}");
+    }
+    server.stop();
+}
+
+fn in_hand() {
+    let mut server = Running::start(&[("workers", "1")], &["--user=idle"]);
+    // The handler of process 1 waits in the middle of it, and is asked to leave meanwhile.
+    let mut client = server.client();
+    assert_eq!(client.ask("say 1 wait:150"), "ok: sent");
+    server.told.next("message waits");
+    drop(client);
+    server.signal(Signal::TERM);
+    server.told.next("worker_exit 1");
+    server.told.next("message 1 0 said");
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+fn other_s_connection() {
+    let server = Running::start(&[("workers", "2")], &[]);
+    let (mut first, _) = server.client_of(0);
+    let (mut second, who) = server.client_of(1);
+    assert_eq!(first.ask(&format!("sendto {} across", who.id)), "ok: sent");
+    assert_eq!(second.line(), "across");
+    assert_eq!(second.ask(&format!("sendto {} own", who.id)), "own");
+    assert_eq!(second.line(), "ok: sent");
+    let mine: Vec<u64> = serde_json::from_str(&second.ask("connections")).unwrap();
+    assert!(mine.contains(&who.id));
+    // First what was sent, then the end.
+    assert_eq!(first.ask(&format!("sendto {} last", who.id)), "ok: sent");
+    assert_eq!(first.ask(&format!("closeid {}", who.id)), "ok: closed");
+    assert_eq!(second.line(), "last");
+    assert!(second.is_closed());
+    // One that is gone: known to its own process, and to no other.
+    assert_eq!(first.ask(&format!("sendto {} late", who.id)), "ok: sent");
+    let own = first.who().id;
+    assert_eq!(first.ask(&format!("closeid {}", own + 1000)), "error: the channel is closed");
+    drop((first, second));
+    server.stop();
+}
+
+const SMALL: &[(&str, &str)] = &[("workers", "2"), ("socket_buffer_size", "20000"), ("kernel_send_buffer", "4096")];
+
+fn slow_client() {
+    let server =
+        Running::start(&[("workers", "2"), ("socket_buffer_size", "100000"), ("kernel_send_buffer", "4096")], &[]);
+    let (mut first, _) = server.client_of(0);
+    let (mut slow, who) = server.client_of(1);
+    rustix::net::sockopt::set_socket_recv_buffer_size(slow.stream(), 16384).unwrap();
+    // Long and short ones in turns, while nothing is read: a short one must not slip in before a long one that waits for room.
+    for at in 0..2 {
+        first.say(&format!("flood {} long{at} 9 9000", who.id));
+        first.say(&format!("flood {} short{at} 9 10", who.id));
+    }
+    for tag in (0..2).flat_map(|at| [format!("long{at}"), format!("short{at}")]) {
+        for at in 0..9 {
+            let line = slow.line();
+            assert!(line.starts_with(&format!("{tag} {at} ")), "{tag} {at}: {}", &line[..20.min(line.len())]);
+        }
+        assert_eq!(first.line(), "flooded");
+    }
+    drop((first, slow));
+    server.stop();
+}
+
+fn stuck_client() {
+    let mut server = Running::start(SMALL, &[]);
+    let (mut first, _) = server.client_of(0);
+    let (mut stuck, who) = server.client_of(1);
+    let (mut other, its) = server.client_of(1);
+    rustix::net::sockopt::set_socket_recv_buffer_size(stuck.stream(), 16384).unwrap();
+    // 20 MB for a buffer of 20 KB.
+    assert_eq!(first.ask(&format!("flood {} x 2000 10000", who.id)), "flooded");
+    assert_eq!(first.ask(&format!("sendto {} not held up", its.id)), "ok: sent");
+    assert_eq!(other.line(), "not held up");
+    server.log.next("does not take what others send to it");
+    assert!(stuck.is_over());
+    drop((first, stuck, other));
+    server.stop();
+}
+
+fn timers() {
+    let mut server = Running::start(&[("workers", "1")], &[]);
+    let mut client = server.client();
+    assert_eq!(client.ask("after 5 20"), "set");
+    assert_eq!(client.ask("after 3 1"), "set");
+    server.told.next("fired 3");
+    server.told.next("fired 8");
+    assert_eq!(client.ask("tick 4 5"), "set");
+    (1..=4).for_each(|at| drop(server.told.next(&format!("tick {at}"))));
+    server.told.next("cleared true");
+    assert_eq!(client.ask("after 1 40"), "set");
+    server.told.next("fired 9");
+    let ticks = server.told.all().iter().filter(|line| line.starts_with("tick ")).count();
+    assert_eq!(ticks, 4, "it is over");
+    drop(client);
+    server.stop();
+}
+
+fn bad_timers() {
+    let mut server = Running::start(&[("workers", "1")], &[]);
+    let mut client = server.client();
+    let pid = client.who().pid;
+    assert!(client.ask("badtimers").starts_with("error: a delay of 0ns"));
+    for why in [
+        "a timer: as it should",
+        "panicked: in the timer's future",
+        "panicked: in the timer's closure",
+        "panicked: in a spawned future",
+    ] {
+        until(why, || server.log.count(why) > 0);
+    }
+    assert_eq!(client.ask("after 1 1"), "set");
+    server.told.next("fired 1");
+    assert_eq!(client.who().pid, pid);
+    drop(client);
+    server.stop();
+}

@@ -1,0 +1,320 @@
+//! Servers as processes of their own, for the tests of the server's API: the test binary starts itself again in a role, so that server and test are one
+//! program. And the tests' own `main`: a server has to begin in a process with one thread, which libtest's never have. It answers `--list` and `--exact` as
+//! libtest does, and runs a few tests side by side, for they mostly wait.
+//!
+//! Every wait is for an event, with a deadline. A server leads a process group, which is killed when the test ends, however it ends.
+
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+pub(crate) mod client;
+pub(crate) mod server;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
+
+pub(crate) type Test = (&'static str, fn());
+
+/// How long anything may take that ought to be quick.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Tests at once.
+const ABREAST: usize = 4;
+
+/// Runs the server, or those of `tests` that the arguments ask for.
+pub(crate) fn main(tests: &[Test]) -> ExitCode {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|first| first == "--role=server") {
+        return match server::run(&arguments[1..]) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                let _ = std::io::stderr().write_all(format!("{error}\n").as_bytes());
+                ExitCode::FAILURE
+            }
+        };
+    }
+    if arguments.iter().any(|argument| argument == "--list") {
+        let ignored = arguments.iter().any(|argument| argument == "--ignored");
+        for (name, _) in tests.iter().filter(|_| !ignored) {
+            println(&format!("{name}: test"));
+        }
+        return ExitCode::SUCCESS;
+    }
+    let exact = arguments.iter().any(|argument| argument == "--exact");
+    let filters: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let wanted = |name: &str| {
+        filters.is_empty() || filters.iter().any(|filter| if exact { name == *filter } else { name.contains(*filter) })
+    };
+    let waiting = Mutex::new(tests.iter().filter(|(name, _)| wanted(name)).collect::<Vec<_>>().into_iter());
+    let failed = AtomicU32::new(0);
+    let next = || waiting.lock().ok()?.next();
+    let work = || {
+        while let Some((name, test)) = next() {
+            let began = Instant::now();
+            let passed = std::thread::scope(|scope| {
+                let named = std::thread::Builder::new().name((*name).to_owned());
+                named.spawn_scoped(scope, test).expect("a thread").join().is_ok()
+            });
+            let (verdict, took) = (if passed { "ok" } else { "FAILED" }, began.elapsed().as_secs_f64());
+            println(&format!("test {name} ... {verdict} ({took:.2} s)"));
+            failed.fetch_add(u32::from(!passed), Ordering::Relaxed);
+        }
+    };
+    std::thread::scope(|scope| (0..ABREAST).for_each(|_| drop(scope.spawn(work))));
+    let failed = failed.into_inner();
+    println(&format!("test result: {}. {failed} failed", if failed == 0 { "ok" } else { "FAILED" }));
+    ExitCode::from(if failed == 0 { 0 } else { 101 })
+}
+
+pub(crate) fn println(line: &str) {
+    let _ = std::io::stdout().lock().write_all(format!("{line}\n").as_bytes());
+}
+
+#[track_caller]
+pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < end, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A folder of this test's own.
+pub(crate) struct Scratch(pub(crate) PathBuf);
+
+impl Scratch {
+    pub(crate) fn new() -> Scratch {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("commons-{}-{number}", std::process::id()));
+        std::fs::create_dir(&path).expect("a folder");
+        Scratch(path)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub(crate) fn text(&self, name: &str) -> String {
+        self.path(name).to_str().expect("UTF-8").to_owned()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Lines of one stream of a process, in order.
+pub(crate) struct Lines {
+    lines: mpsc::Receiver<String>,
+    seen: Vec<String>,
+    /// All before this one were looked at.
+    at: usize,
+}
+
+impl Lines {
+    pub(crate) fn of(source: impl Read + Send + 'static) -> Lines {
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            let whole = BufReader::new(source).split(b'\n').map_while(Result::ok);
+            for line in whole {
+                if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                    return;
+                }
+            }
+        });
+        Lines { lines, seen: Vec::new(), at: 0 }
+    }
+
+    fn more(&mut self, wait: Duration) -> Result<(), RecvTimeoutError> {
+        self.lines.recv_timeout(wait).map(|line| self.seen.push(line))
+    }
+
+    /// The next line with `part` in it; those before it are passed over.
+    #[track_caller]
+    pub(crate) fn next(&mut self, part: &str) -> String {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            while let Some(line) = self.seen.get(self.at) {
+                self.at += 1;
+                if line.contains(part) {
+                    return line.clone();
+                }
+            }
+            let more = self.more(end.saturating_duration_since(Instant::now()));
+            assert!(more.is_ok(), "no line with {part:?} ({more:?}) in {:#?}", self.seen);
+        }
+    }
+
+    /// All lines from the first one on, passed over or not.
+    pub(crate) fn all(&mut self) -> &[String] {
+        while self.more(Duration::ZERO).is_ok() {}
+        &self.seen
+    }
+
+    /// All lines, when nobody can write any more.
+    #[track_caller]
+    pub(crate) fn to_the_end(&mut self) -> &[String] {
+        let end = Instant::now() + PATIENCE;
+        while match self.more(end.saturating_duration_since(Instant::now())) {
+            Ok(()) => true,
+            Err(RecvTimeoutError::Disconnected) => false,
+            Err(RecvTimeoutError::Timeout) => panic!("somebody still writes to {:#?}", self.seen),
+        } {}
+        &self.seen
+    }
+
+    /// How many of all lines so far have `part` in them.
+    pub(crate) fn count(&mut self, part: &str) -> usize {
+        self.all().iter().filter(|line| line.contains(part)).count()
+    }
+}
+
+/// A server that runs, or is about to.
+pub(crate) struct Running {
+    pub(crate) child: Child,
+    /// What its handler tells.
+    pub(crate) told: Lines,
+    /// Its log.
+    pub(crate) log: Lines,
+    pub(crate) address: SocketAddr,
+}
+
+/// The command that starts it; `settings` as in a file.
+pub(crate) fn command(settings: &[(&str, &str)], arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    command.arg("--role=server").args(arguments);
+    settings.iter().for_each(|(key, value)| {
+        command.env(format!("COMMONS_{}", key.to_ascii_uppercase()), value);
+    });
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    command
+}
+
+const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+impl Running {
+    /// Starts it on some port of this machine, and waits until it is ready.
+    #[track_caller]
+    pub(crate) fn start(settings: &[(&str, &str)], arguments: &[&str]) -> Running {
+        let all = [&["--listen=tcp://127.0.0.1:0"], arguments].concat();
+        let mut running = Running::by(&mut command(settings, &all));
+        running.wait_ready();
+        running
+    }
+
+    #[track_caller]
+    pub(crate) fn by(command: &mut Command) -> Running {
+        let mut child = command.spawn().expect("it starts");
+        let told = Lines::of(child.stdout.take().expect("piped"));
+        let log = Lines::of(child.stderr.take().expect("piped"));
+        Running { child, told, log, address: NOWHERE }
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_ready(&mut self) {
+        let line = self.log.next("ready: ");
+        let first = line.split("://").nth(1).and_then(|rest| rest.split(',').next());
+        self.address = first.and_then(|address| address.parse().ok()).unwrap_or(NOWHERE);
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.child.id().cast_signed()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        send(self.pid(), signal);
+    }
+
+    pub(crate) fn manager(&self) -> i32 {
+        let mut found = None;
+        until("there is a manager", || {
+            found = children(self.pid()).first().copied();
+            found.is_some()
+        });
+        found.expect("found")
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let mut status = None;
+        until("the server has left", || {
+            status = self.child.try_wait().expect("wait");
+            status.is_some()
+        });
+        status.expect("it left")
+    }
+
+    /// Stops it, in good order.
+    #[track_caller]
+    pub(crate) fn stop(mut self) {
+        self.signal(Signal::TERM);
+        let status = self.wait();
+        assert_eq!(status.code(), Some(0), "{:#?}", self.log.to_the_end());
+        let group = self.pid();
+        assert!(members(group).is_empty(), "left behind: {:?}", members(group));
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = kill_process_group(pid(self.pid()), Signal::KILL);
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let (log, told) = (self.log.all().join("\n"), self.told.all().join("\n"));
+            let _ = std::io::stderr().write_all(format!("its log:\n{log}\nwhat it told:\n{told}\n").as_bytes());
+        }
+    }
+}
+
+#[track_caller]
+pub(crate) fn pid(number: i32) -> Pid {
+    Pid::from_raw(number).expect("a pid")
+}
+
+pub(crate) fn send(to: i32, signal: Signal) {
+    // Gone already is fine: the tests look at what follows.
+    let _ = kill_process(pid(to), signal);
+}
+
+pub(crate) fn is_gone(number: i32) -> bool {
+    test_kill_process(pid(number)).is_err()
+}
+
+/// A process's state, parent and group.
+fn stat(of: i32) -> Option<(char, i32, i32)> {
+    let text = std::fs::read_to_string(format!("/proc/{of}/stat")).ok()?;
+    let mut rest = text.rsplit_once(") ")?.1.split(' ');
+    Some((rest.next()?.chars().next()?, rest.next()?.parse().ok()?, rest.next()?.parse().ok()?))
+}
+
+fn processes() -> impl Iterator<Item = (i32, (char, i32, i32))> {
+    let all = std::fs::read_dir("/proc").expect("/proc").flatten();
+    all.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter_map(|pid| Some((pid, stat(pid)?)))
+}
+
+/// The living children of a process.
+pub(crate) fn children(parent: i32) -> Vec<i32> {
+    processes().filter(|(_, (state, of, _))| *of == parent && *state != 'Z').map(|(pid, _)| pid).collect()
+}
+
+/// The living processes of a group.
+pub(crate) fn members(group: i32) -> Vec<i32> {
+    processes().filter(|(_, (state, _, of))| *of == group && *state != 'Z').map(|(pid, _)| pid).collect()
+}
+
+pub(crate) fn exists(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}

@@ -1,0 +1,414 @@
+//! The server under test: each line that a client sends is a command, and what the handler is called for it tells on standard output.
+
+use std::io::Write;
+use std::time::Duration;
+
+use commons::server::{Bytes, Conn, ConnId, Handler, Packet, Server, Stats, Task, Worker, WorkerError};
+use commons::{AtomicLong, Error, Result, TaskId};
+
+/// One line in one write, so that those of several processes do not mix.
+pub(crate) fn tell(line: impl std::fmt::Display) {
+    let line = format!("{line}\n");
+    let _ = std::io::stdout().lock().write_all(line.as_bytes());
+}
+
+fn failed(why: &'static str) -> Error {
+    Error::System { call: why, source: std::io::Error::other("as it should") }
+}
+
+fn number<T: std::str::FromStr + Default>(word: Option<&str>) -> T {
+    word.and_then(|word| word.parse().ok()).unwrap_or_default()
+}
+
+fn millis(word: Option<&str>) -> Duration {
+    Duration::from_millis(number(word))
+}
+
+/// What comes of something, in one line.
+fn outcome<T: std::fmt::Display>(result: Result<T>) -> String {
+    result.map_or_else(|error| format!("error: {error}"), |value| format!("ok: {value}"))
+}
+
+fn text(result: Result<Vec<u8>>) -> Result<String> {
+    result.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+struct UnderTest {
+    /// What goes wrong, and where: the word after `--fault=`.
+    fault: String,
+    /// Tries of tasks that end their process.
+    tries: AtomicLong,
+    /// Workers that have begun.
+    starts: AtomicLong,
+    /// Seen from all processes.
+    shared: AtomicLong,
+}
+
+impl UnderTest {
+    fn fails_at(&self, where_: &str) -> Result<()> {
+        if self.fault == format!("error:{where_}") {
+            return Err(failed("failing"));
+        }
+        assert_ne!(self.fault, format!("panic:{where_}"), "told to");
+        Ok(())
+    }
+
+    async fn command(&self, worker: &Worker, conn: &Conn, line: &str) -> Result<()> {
+        let mut words = line.split(' ');
+        let command = words.next().unwrap_or_default();
+        let mut word = || words.next();
+        let reply = match command {
+            "echo" => line["echo".len()..].trim().to_owned(),
+            "who" => format!("{} {} {}", worker.id(), worker.pid(), u64::from(conn.id())),
+            "slow" => {
+                let wait = millis(word());
+                tell("slow");
+                tokio::time::sleep(wait).await;
+                "waited".to_owned()
+            }
+            // As plain code would that forgets what thread it is on.
+            "block" => {
+                tell("blocking");
+                std::thread::sleep(millis(word()));
+                "blocked".to_owned()
+            }
+            "error" => return Err(failed("failing")),
+            "panic" => panic!("told to"),
+            "exit" => std::process::exit(number(word())),
+            "close" => {
+                conn.send("bye\n").await?;
+                conn.close();
+                return Ok(());
+            }
+            "big" => {
+                let (len, waiting) = (number(word()), conn.waiting());
+                let sent = conn.send(vec![b'x'; len]).await;
+                tell(format_args!("sent {len} {waiting} {}", outcome(sent.map(|()| "sent"))));
+                return Ok(());
+            }
+            "try" => {
+                let len = number(word());
+                tell(format_args!("tried {}", outcome(conn.try_send(vec![b'x'; len]).map(|()| "sent"))));
+                return Ok(());
+            }
+            // Several at once on this connection: none may get between another's.
+            "rush" => {
+                let (senders, each): (usize, usize) = (number(word()), number(word()));
+                for sender in 0..senders {
+                    let conn = conn.clone();
+                    worker.spawn(async move {
+                        for at in 0..each {
+                            let len = 1 + (at * 37 + sender * 11) % 4000;
+                            let line = format!("{sender} {at} {}\n", "x".repeat(len));
+                            if let Err(error) = conn.send(line).await {
+                                return tell(format_args!("rush {error}"));
+                            }
+                        }
+                    });
+                }
+                return Ok(());
+            }
+            "pause" => {
+                conn.pause();
+                let (paused, of) = (conn.clone(), worker.clone());
+                worker.after(millis(word()), move || async move {
+                    tell("resumed");
+                    paused.resume();
+                    drop(of);
+                    Ok(())
+                })?;
+                "paused".to_owned()
+            }
+            // While the connection is being read already, from outside of its calls.
+            "pauselater" => {
+                let paused = conn.clone();
+                worker.after(millis(word()), move || async move {
+                    paused.pause();
+                    tell("paused");
+                    Ok(())
+                })?;
+                "soon".to_owned()
+            }
+            "sendto" => {
+                let id = ConnId::from(number::<u64>(word()));
+                let rest = words.collect::<Vec<_>>().join(" ");
+                outcome(worker.send(id, format!("{rest}\n")).await.map(|()| "sent"))
+            }
+            "flood" => {
+                let (id, tag, n) = (ConnId::from(number::<u64>(word())), word().unwrap_or_default(), number(word()));
+                let len = number(word());
+                for at in 0..n {
+                    let at: usize = at;
+                    worker.send(id, format!("{tag} {at} {}\n", "x".repeat(len))).await?;
+                }
+                "flooded".to_owned()
+            }
+            "closeid" => outcome(worker.close(ConnId::from(number::<u64>(word()))).await.map(|()| "closed")),
+            "connections" => {
+                format!("{:?}", worker.connections(None, 100).into_iter().map(u64::from).collect::<Vec<_>>())
+            }
+            "message" => {
+                let (to, first, n, len): (usize, usize, usize, usize) =
+                    (number(word()), number(word()), number(word()), number(word()));
+                let mut sent = Ok(());
+                for at in first..first + n {
+                    let data = format!("{} {at} {}", worker.id(), "x".repeat(len));
+                    sent = worker.send_message(to, data).await;
+                    if sent.is_err() {
+                        break;
+                    }
+                }
+                outcome(sent.map(|()| "sent"))
+            }
+            "say" => {
+                let (to, rest) = (number(word()), words.collect::<Vec<_>>().join(" "));
+                outcome(worker.send_message(to, format!("said {rest}")).await.map(|()| "sent"))
+            }
+            "after" => {
+                let n: i64 = number(word());
+                let shared = self.shared.clone();
+                worker.after(millis(word()), move || async move {
+                    tell(format_args!("fired {}", shared.add(n)));
+                    Ok(())
+                })?;
+                "set".to_owned()
+            }
+            // A tick that ends itself at the n-th time.
+            "tick" => {
+                let (n, every): (u32, _) = (number(word()), millis(word()));
+                let (of, mut at) = (worker.clone(), 0);
+                let id = std::rc::Rc::new(std::cell::Cell::new(None));
+                let its = id.clone();
+                let set = worker.tick(every, move || {
+                    at += 1;
+                    let (of, its) = (of.clone(), its.clone());
+                    async move {
+                        tell(format_args!("tick {at}"));
+                        if at == n {
+                            let cleared = of.clear(its.get().expect("it was set"))?;
+                            tell(format_args!("cleared {cleared}"));
+                        }
+                        Ok(())
+                    }
+                })?;
+                id.set(Some(set));
+                "set".to_owned()
+            }
+            "badtimers" => {
+                worker.after(Duration::from_millis(1), || async { Err(failed("a timer")) })?;
+                worker.after(Duration::from_millis(1), || async { panic!("in the timer's future") })?;
+                worker.after(Duration::from_millis(1), || {
+                    if std::env::args().count() > 1 {
+                        panic!("in the timer's closure");
+                    }
+                    async { Ok(()) }
+                })?;
+                worker.spawn(async { panic!("in a spawned future") });
+                outcome(worker.after(Duration::ZERO, || async { Ok(()) }).map(|_| "set"))
+            }
+            "task" => outcome(worker.task(line["task".len()..].trim()).await),
+            "trytask" => outcome(worker.try_task(line["trytask".len()..].trim())),
+            "wait" => {
+                let limit = millis(word());
+                let rest = words.collect::<Vec<_>>().join(" ");
+                outcome(text(worker.task_wait(rest, limit).await))
+            }
+            "all" => {
+                let (limit, rest) = (millis(word()), words.collect::<Vec<_>>().join(" "));
+                let list: Vec<_> = rest.split(',').collect();
+                let all = worker.task_all(&list, limit).await?;
+                all.into_iter().map(|one| outcome(text(one))).collect::<Vec<_>>().join(" | ")
+            }
+            "large" => {
+                let len = number(word());
+                let data: Vec<u8> = (0..len).map(|at: usize| (at * 31 % 251) as u8).collect();
+                let expected: Vec<u8> = data.iter().rev().copied().collect();
+                let result = worker.task_wait([b"reverse ", &data[..]].concat(), Duration::from_secs(20)).await;
+                outcome(result.map(|bytes| format!("{} {}", bytes.len(), bytes == expected)))
+            }
+            "untilexit" => {
+                tell("waiting for the end");
+                worker.exiting().await;
+                tell(format_args!("exiting {}", worker.is_exiting()));
+                "exiting".to_owned()
+            }
+            "shared" => self.shared.add(number(word())).to_string(),
+            "stats" => {
+                let stats = worker.stats();
+                format!(
+                    "connections={} accepted={} requests={} tasks={} crashes={}",
+                    stats.connections, stats.accepted, stats.requests, stats.tasks, stats.crashes
+                )
+            }
+            _ => format!("what is {line:?}?"),
+        };
+        conn.send(format!("{reply}\n")).await
+    }
+}
+
+impl Handler for UnderTest {
+    fn start(&self, _: &Stats) {
+        tell("all are ready");
+    }
+    fn before_shutdown(&self) {
+        tell("before_shutdown");
+    }
+    fn shutdown(&self) {
+        tell("shutdown");
+    }
+    fn manager_start(&self) {
+        tell(format_args!("manager_start {}", std::process::id()));
+    }
+    fn manager_stop(&self) {
+        tell("manager_stop");
+    }
+    fn worker_error(&self, error: &WorkerError) {
+        tell(format_args!("worker_error {} {} {:?} {:?}", error.id, error.pid, error.status, error.signal));
+    }
+    fn before_reload(&self) {
+        tell("before_reload");
+    }
+    fn after_reload(&self) {
+        tell("after_reload");
+    }
+
+    async fn worker_start(&self, worker: &Worker) -> Result<()> {
+        self.fails_at("worker_start")?;
+        if self.starts.add(1) > 1 {
+            self.fails_at("second_start")?;
+        }
+        tell(format_args!("worker_start {} {}", worker.id(), worker.pid()));
+        Ok(())
+    }
+    async fn worker_exit(&self, worker: &Worker) -> Result<()> {
+        tell(format_args!("worker_exit {} {}", worker.id(), worker.pid()));
+        self.fails_at("worker_exit")
+    }
+    async fn worker_stop(&self, worker: &Worker) -> Result<()> {
+        tell(format_args!("worker_stop {} {}", worker.id(), worker.pid()));
+        self.fails_at("worker_stop")
+    }
+
+    async fn connect(&self, _: &Worker, conn: &Conn) -> Result<()> {
+        tell(format_args!("connect {}", conn.id()));
+        self.fails_at("connect")
+    }
+    async fn receive(&self, worker: &Worker, conn: &Conn, data: Bytes) -> Result<()> {
+        self.fails_at("receive")?;
+        let text = String::from_utf8_lossy(&data).into_owned();
+        tell(format_args!("receive {} {}", conn.id(), text.lines().next().unwrap_or_default()));
+        for line in text.lines() {
+            self.command(worker, conn, line).await?;
+        }
+        tell(format_args!("received {}", conn.id()));
+        Ok(())
+    }
+    async fn close(&self, _: &Worker, conn: &Conn) -> Result<()> {
+        tell(format_args!("close {} {}", conn.id(), conn.is_open()));
+        self.fails_at("close")
+    }
+    async fn packet(&self, worker: &Worker, packet: &Packet) -> Result<()> {
+        self.fails_at("packet")?;
+        packet.reply([&packet.data[..], format!(" {}", worker.pid()).as_bytes()].concat()).await
+    }
+    async fn buffer_full(&self, _: &Worker, conn: &Conn) -> Result<()> {
+        tell(format_args!("buffer_full {}", conn.waiting()));
+        self.fails_at("buffer_full")
+    }
+    async fn buffer_empty(&self, _: &Worker, conn: &Conn) -> Result<()> {
+        tell(format_args!("buffer_empty {}", conn.waiting()));
+        self.fails_at("buffer_empty")
+    }
+    async fn finish(&self, _: &Worker, task: TaskId, result: Result<Vec<u8>>) -> Result<()> {
+        tell(format_args!("finish {task} {}", outcome(text(result))));
+        self.fails_at("finish")
+    }
+    async fn pipe_message(&self, worker: &Worker, from: usize, data: Vec<u8>) -> Result<()> {
+        self.fails_at("pipe_message")?;
+        let line = String::from_utf8_lossy(&data);
+        let (head, rest) = line.rsplit_once(' ').unwrap_or_default();
+        if let Some(wait) = rest.strip_prefix("wait:") {
+            tell("message waits");
+            tokio::time::sleep(millis(Some(wait))).await;
+        }
+        tell(format_args!("message {} {from} {head} {}", worker.id(), rest.len()));
+        Ok(())
+    }
+
+    fn task(&self, worker: &Worker, task: &Task) -> Result<Vec<u8>> {
+        self.fails_at("task")?;
+        if let Some(data) = task.data().strip_prefix(b"reverse ") {
+            return Ok(data.iter().rev().copied().collect());
+        }
+        let line = String::from_utf8_lossy(task.data()).into_owned();
+        let mut words = line.split(' ');
+        match words.next().unwrap_or_default() {
+            "double" => Ok((2 * number::<i64>(words.next())).to_string().into_bytes()),
+            "error" => Err(failed("a task")),
+            "panic" => panic!("in a task"),
+            // Ends its process at the first `n` tries.
+            "die" => {
+                let tried = self.tries.add(1);
+                tell(format_args!("dying {tried} {}", worker.pid()));
+                if tried <= number(words.next()) {
+                    std::process::abort();
+                }
+                Ok(format!("done at try {tried}").into_bytes())
+            }
+            "sleep" => {
+                tell(format_args!("asleep {}", worker.pid()));
+                std::thread::sleep(millis(words.next()));
+                Ok(b"slept".to_vec())
+            }
+            "pid" => Ok(worker.pid().to_string().into_bytes()),
+            _ => Ok(task.data().to_vec()),
+        }
+    }
+}
+
+/// What a process of the user's does.
+async fn body(kind: String, worker: Worker) -> Result<()> {
+    tell(format_args!("user {} {}", worker.id(), worker.pid()));
+    match kind.as_str() {
+        "ends" => tokio::time::sleep(Duration::from_millis(20)).await,
+        "errs" => return Err(failed("a user process")),
+        "panics" => panic!("a user process"),
+        // Says a number to worker 0 again and again.
+        "talks" => {
+            for at in 0..100 {
+                worker.send_message(0, format!("talk {at} x")).await?;
+            }
+            worker.exiting().await;
+        }
+        _ => worker.exiting().await,
+    }
+    tell(format_args!("user {} ends", worker.id()));
+    Ok(())
+}
+
+/// Runs it; what it is to be stands in the arguments, and settings in the environment.
+pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    let mut builder = Server::builder().environment();
+    let mut fault = String::new();
+    for argument in arguments {
+        let (what, value) = argument.split_once('=').unwrap_or((argument, ""));
+        builder = match what {
+            "--listen" => builder.listen(value)?,
+            "--config" => builder.config_file(value),
+            "--user" => {
+                let (kind, early) = (value.to_owned(), value == "panics early");
+                builder.process(value, move |worker| {
+                    assert!(!early, "before there is a future");
+                    body(kind.clone(), worker)
+                })
+            }
+            "--fault" => {
+                fault = value.to_owned();
+                builder
+            }
+            _ => builder,
+        };
+    }
+    let number = || AtomicLong::new(0);
+    builder.run(UnderTest { fault, tries: number()?, starts: number()?, shared: number()? })
+}
