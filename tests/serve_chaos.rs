@@ -10,7 +10,7 @@ mod fleet;
 mod served;
 mod single;
 
-use commons::server::Handler;
+use commons::server::{Handler, Task, Worker};
 use fleet::harm::{self, Disk, role, set_limit};
 use fleet::load::{self, Seen};
 use fleet::{Fleet, lasting, left_in, names_in, page, setting};
@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 const TESTS: &[single::Test] = &[
     ("it_always_answers_again_and_leaves_nothing", chaos),
     ("a_master_that_is_killed_under_load_leaves_nothing", master_killed),
+    ("a_server_that_was_ready_is_not_given_up", never_given_up),
     ("a_worker_is_whole_again_after_a_want_of_descriptors", want),
 ];
 
@@ -48,9 +49,26 @@ fn main() -> ExitCode {
             .task_workers(TASK_WORKERS as u32)
             .with(|config| config.pid_file(format!("{folder}/pid")).log_file(format!("{folder}/disk/log")))
             .with(|config| config.reload_grace(Duration::from_secs(3)).stop_grace(Duration::from_secs(3)))
-            .run(page::Backwards)
+            .run(Fickle(format!("{folder}/broken").into()))
     };
     fleet::role(play).unwrap_or_else(|| single::run(TESTS))
+}
+
+/// Who cannot begin while this file is there.
+struct Fickle(std::path::PathBuf);
+
+impl Handler for Fickle {
+    async fn worker_start(&self, _: &Worker) -> commons::Result<()> {
+        if self.0.exists() { Err(commons::Error::Closed) } else { Ok(()) }
+    }
+
+    async fn pipe_message(&self, worker: &Worker, from: usize, data: Vec<u8>) -> commons::Result<()> {
+        page::Backwards.pipe_message(worker, from, data).await
+    }
+
+    fn task(&self, worker: &Worker, task: &Task) -> commons::Result<Vec<u8>> {
+        page::Backwards.task(worker, task)
+    }
 }
 
 /// Who listens at the unix socket.
@@ -96,6 +114,15 @@ impl Chaos<'_> {
         all.get(self.dice.roll(all.len().max(1) as u64) as usize).copied()
     }
 
+    /// A signal to one that is this server's at this instant: what has died meanwhile may be anybody by now.
+    fn hit(&self, pid: i32, signal: Signal) -> bool {
+        let ours = self.fleet.all().contains(&pid);
+        if ours {
+            send(pid, signal);
+        }
+        ours
+    }
+
     fn for_a_while(&mut self, undo: Undo) {
         let time = Duration::from_millis(20 + self.dice.roll(380));
         self.in_force = Some((Instant::now() + time, undo));
@@ -106,7 +133,7 @@ impl Chaos<'_> {
             return;
         }
         match self.in_force.take() {
-            Some((_, Undo::Continue(pid))) => send(pid, Signal::CONT),
+            Some((_, Undo::Continue(pid))) => _ = self.hit(pid, Signal::CONT),
             Some((_, Undo::Limit(pid, what))) => _ = set_limit(pid, what, getrlimit(what).current),
             Some((_, Undo::Free)) => self.rotate(),
             None => {}
@@ -139,13 +166,11 @@ impl Chaos<'_> {
         let dealt = match self.deck[card] {
             0..3 if calm && whole > 1 => self.kill(workers, "workers killed"),
             3..5 => self.kill(tasks, "task workers killed"),
-            5 if ripe => {
-                send(self.manager.0, Signal::KILL);
-                self.did("managers killed")
-            }
+            5 if ripe => self.hit(self.manager.0, Signal::KILL) && self.did("managers killed"),
             6 if ripe && whole == WORKERS => {
-                self.fleet.stats().serving(workers).into_iter().for_each(|pid| send(pid, Signal::KILL));
-                self.did("all workers killed at once")
+                let all = self.fleet.stats().serving(workers);
+                let hit = all.into_iter().filter(|pid| self.hit(*pid, Signal::KILL)).count();
+                hit > 0 && self.did("all workers killed at once")
             }
             card @ 7..12 if calm => self.stop(card - 7),
             12 if calm => self.starve(Resource::Nproc, self.manager.0, "managers that could not fork"),
@@ -181,10 +206,7 @@ impl Chaos<'_> {
 
     fn kill(&mut self, places: std::ops::Range<u64>, what: &'static str) -> bool {
         let victim = self.one_of(places);
-        victim.is_some_and(|pid| {
-            send(pid, Signal::KILL);
-            self.did(what)
-        })
+        victim.is_some_and(|pid| self.hit(pid, Signal::KILL) && self.did(what))
     }
 
     fn stop(&mut self, whom: u64) -> bool {
@@ -195,7 +217,9 @@ impl Chaos<'_> {
             _ => ("workers stopped", self.one_of(0..WORKERS)),
         };
         victim.is_some_and(|pid| {
-            send(pid, Signal::STOP);
+            if !self.hit(pid, Signal::STOP) {
+                return false;
+            }
             self.for_a_while(Undo::Continue(pid));
             self.did(what)
         })
@@ -366,4 +390,20 @@ fn want() {
     until("tasks are done", || client.get("/task/abc").status == 200);
     assert_eq!((client.get("/tell").status, number(&mut client, "/pid")), (200, worker));
     until("the next one too", || number(&mut client, "/told") == sent + 1);
+}
+
+/// A manager that follows another one, and of whose workers none can begin, gives up; not so its master, for it has been ready before.
+fn never_given_up() {
+    let disk = Disk::new();
+    let mut fleet = Fleet::start_in(disk.folder(), role(), &["alone"]);
+    std::fs::write(fleet.folder.path("broken"), "").expect("a file");
+    send(fleet.manager().expect("it is there"), Signal::KILL);
+    until("two managers have given up", || {
+        assert!(fleet.left().is_none(), "it has left: {}", fleet.log());
+        fleet.log().matches("and with it all workers").count() == 3
+    });
+    std::fs::remove_file(fleet.folder.path("broken")).expect("it is there");
+    assert_eq!(fleet.get("/").status, 200);
+    fleet.signal(Signal::TERM);
+    assert_eq!(fleet.leave().code(), Some(0), "{}", fleet.log());
 }

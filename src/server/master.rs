@@ -116,7 +116,8 @@ impl Master<'_> {
     }
 
     fn died(&mut self, pid: i32, end: End) {
-        if end == End::Exit(GAVE_UP) {
+        // What has been ready once can be again: a machine without processes or memory for a second is no reason to end for good.
+        if end == End::Exit(GAVE_UP) && !self.started {
             let deaths = self.land.board.given_up().unwrap_or(1);
             return self.end.set(Some(Error::NeverReady { deaths }));
         }

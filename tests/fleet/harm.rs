@@ -12,10 +12,13 @@ pub(crate) const STRANGER: u32 = 64_321;
 
 /// Becomes that user; what this process does first of all.
 pub(crate) fn become_stranger() {
-    // SAFETY: system calls that change this process's user, before it does anything else.
-    let changed = unsafe { libc::setgroups(0, std::ptr::null()) == 0 && libc::setgid(STRANGER) == 0 };
-    // SAFETY: as above.
-    assert!(changed && unsafe { libc::setuid(STRANGER) == 0 }, "{}", std::io::Error::last_os_error());
+    // SAFETY: a system call that reads nothing, of a list of no groups; this process has one thread, and has done nothing yet.
+    let no_groups = unsafe { libc::setgroups(0, std::ptr::null()) };
+    // SAFETY: a system call, as above.
+    let group = unsafe { libc::setgid(STRANGER) };
+    // SAFETY: a system call, as above.
+    let user = unsafe { libc::setuid(STRANGER) };
+    assert_eq!((no_groups, group, user), (0, 0, 0), "{}", std::io::Error::last_os_error());
     // The change has undone it.
     set_parent_process_death_signal(Some(Signal::KILL)).expect("a system call");
 }

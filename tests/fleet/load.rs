@@ -1,16 +1,16 @@
 //! Clients that ask without a break, each on a connection that it keeps for as long as the server does.
 
+#![allow(clippy::disallowed_types, reason = "threads of a test count together; nothing is shared between processes")]
+
 use crate::served::Client;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-#[allow(clippy::disallowed_types)]
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::Duration;
 
 /// What clients have seen together.
 #[derive(Default)]
-#[allow(clippy::disallowed_types, reason = "threads of this test count together; nothing is shared between processes")]
 pub(crate) struct Seen {
     pub(crate) stop: AtomicBool,
     pub(crate) answered: AtomicU64,
