@@ -102,6 +102,7 @@ impl Handler for Backwards {
                 let me = i32::try_from(worker.pid()).expect("a pid");
                 crate::served::send(me, rustix::process::Signal::KILL);
             }
+            b"long" => std::thread::sleep(Duration::from_millis(600)),
             b"slow" => std::thread::sleep(Duration::from_millis(20)),
             _ => {}
         }
