@@ -93,6 +93,7 @@ fn policy(config: &Config) -> Policy {
         grace: millis(config.stop_grace),
         reload_grace: millis(config.reload_grace),
         boot: millis(config.boot_deadline),
+        boot_all: true,
         ..Policy::default()
     }
 }
