@@ -70,7 +70,8 @@ fn never_ready_panics() {
 }
 
 fn never_ready_hangs() {
-    let settings = [("workers", "1"), ("boot_deadline", "50ms")];
+    // More than a second in all: a manager that has lived that long would otherwise be replaced at once.
+    let settings = [("workers", "1"), ("boot_deadline", "150ms")];
     let mut server = Running::by(&mut command(&settings, &[TCP, "--fault=hang:worker_start"]));
     let line = server.log.next("did not become ready in time");
     assert!(line.contains("worker 0 (pid "), "{line}");
@@ -78,6 +79,7 @@ fn never_ready_hangs() {
     let log = server.log.until_the_end();
     assert!(log.last().unwrap().starts_with("gave up: no worker ever became ready"), "{log:#?}");
     assert_eq!(server.told.count("hanging 0 "), 5);
+    assert_eq!(server.told.count("manager_start "), 1);
 }
 
 fn tried_again() {
