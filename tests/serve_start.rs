@@ -3,7 +3,6 @@
 #[path = "under_test/mod.rs"]
 mod under_test;
 
-use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, ExitCode};
 
@@ -140,10 +139,9 @@ fn taken() {
     assert_eq!(first.ask("echo undisturbed"), "undisturbed");
     assert!(exists(&folder.path("pid")) && exists(&folder.path("socket")));
     // All of its ports, or none.
-    let free = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let said = refused(&[], &[&format!("--listen=tcp://{free}"), &address]);
-    assert!(said.contains("in use"), "{said}");
-    drop(TcpListener::bind(free).expect("it was let go"));
+    let other = format!("--listen=unix://{}", folder.text("other"));
+    assert!(refused(&[], &[&other, &address]).contains("in use"));
+    assert!(!exists(&folder.path("other")), "it was let go");
     first.stop();
     assert!(!exists(&folder.path("pid")) && !exists(&folder.path("socket")));
 }
