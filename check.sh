@@ -9,7 +9,7 @@ usage() {
 ./check.sh STEP…    only these: format lint doc test step loom mutants fuzz cost
 
 Longer, on request:
-  COMMONS_STEP_DEEP=1 ./check.sh step         kills inside recovery at every image that an operation leaves, not at every third
+  COMMONS_STEP_DEEP=1 ./check.sh step         kills inside recovery at every image that an operation leaves, not at every seventh
   COMMONS_LOOM_BOUND=3 ./check.sh loom        the loom models at preemption bound 3
   COMMONS_CHAOS_SECS=600 ./check.sh test      ten minutes of chaos in each of the chaos tests
   COMMONS_SOAK_MESSAGES=30000000 cargo test --release --test channel_processes
@@ -51,10 +51,10 @@ test_() {
   cargo test --no-default-features --lib
 }
 
-# Every instruction of every operation; inside recovery, at every third of the images that an operation leaves.
+# Every instruction of every operation; inside recovery, at every seventh of the images that an operation leaves.
 step_() {
   step "kill at every instruction"
-  STEP_DEEP=${COMMONS_STEP_DEEP:-3} cargo test --release --no-default-features --test step
+  STEP_DEEP=${COMMONS_STEP_DEEP:-7} cargo test --release --no-default-features --test step
 }
 
 loom() {
@@ -65,8 +65,7 @@ loom() {
 
 mutants() {
   step "mutants"
-  cargo run --quiet --release --manifest-path mutants/Cargo.toml -- loom
-  cargo run --quiet --release --manifest-path mutants/Cargo.toml -- step
+  cargo run --quiet --release --manifest-path mutants/Cargo.toml -- all
 }
 
 fuzz() {

@@ -10,7 +10,8 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
 -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing -Ccodegen-units=1" \
   cargo build --release --target "$host" --bins
-for target in ${*:-atomics channel locks table timer}; do
+one() {
+  target=$1
   mkdir -p "corpus/$target" "artifacts/$target"
   # What reaches far at once, where somebody has put it down.
   seeds=
@@ -21,10 +22,32 @@ for target in ${*:-atomics channel locks table timer}; do
     cat "$log"
     rm -f "$log"
     echo "fuzz $target: FAILED" >&2
-    exit 1
+    return 1
   fi
-  printf 'fuzz %s: ' "$target"
-  sed -n 's/^stat::number_of_executed_units: */executions /p; s/^stat::average_exec_per_sec: */a second /p; s/^stat::new_units_added: */new inputs /p' "$log" |
-    paste -sd ' ' -
+  found=$(sed -n 's/^stat::number_of_executed_units: */executions /p; s/^stat::average_exec_per_sec: */a second /p; s/^stat::new_units_added: */new inputs /p' "$log" |
+    paste -sd ' ' -)
   rm -f "$log"
+  # In one write, for others do so at the same time.
+  printf 'fuzz %s: %s\n' "$target" "$found"
+}
+
+# As many at once as there are processors: each is one thread.
+all="${*:-atomics channel locks table timer}"
+at_once=$(nproc 2>/dev/null || echo 1)
+failed=0
+running=
+for target in $all; do
+  one "$target" &
+  running="$running $!"
+  # shellcheck disable=SC2086
+  set -- $running
+  if [ $# -ge "$at_once" ]; then
+    wait "$1" || failed=1
+    shift
+    running="$*"
+  fi
 done
+for pid in $running; do
+  wait "$pid" || failed=1
+done
+exit $failed

@@ -53,6 +53,7 @@ fn room_of_name(name: &str) -> Option<&'static str> {
         "Table" | "Schema" | "Column" | "RowMut" => "table",
         "Channel" | "Lease" | "Notifier" | "PushSession" | "PopSession" => "channel",
         "Timer" | "TimerId" => "timer",
+        "TaskId" => "task",
         _ => return None,
     })
 }

@@ -251,25 +251,11 @@ impl Chaos<'_> {
         self.did("poisoned tasks")
     }
 
-    /// It answers, at the latest a second after whatever it was. Time in which this test itself did not run does not count.
     fn answers_again(&mut self) {
-        let patience = Duration::from_millis(200);
-        let mut waited = Duration::ZERO;
-        loop {
-            let began = Instant::now();
-            let answer = Client::within(self.fleet.address, patience).and_then(|mut client| {
-                client.write("GET / HTTP/1.1\r\nHost: probe\r\nConnection: close\r\n\r\n")?;
-                client.read(false)
-            });
-            if answer.is_ok_and(|answer| answer.status == 200) {
-                waited += began.elapsed().min(patience);
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(2));
-            waited += began.elapsed().min(patience * 5 / 4);
-            let deeds = &self.deeds;
-            assert!(waited < AGAIN, "COMMONS_CHAOS_SEED={}: no answer for {waited:?}, after {deeds:?}", self.seed);
-        }
+        let waited = load::answered_within(self.fleet.address, AGAIN);
+        let Some(waited) = waited else {
+            panic!("COMMONS_CHAOS_SEED={}: no answer for {AGAIN:?}, after {:?}", self.seed, self.deeds);
+        };
         self.longest = self.longest.max(waited);
     }
 }

@@ -5,7 +5,7 @@
 //! itself knows nothing of this: the runner copies the tree, puts `if mutant(N) { broken } else { original }` in each of those places, builds the
 //! copy *once*, and runs the named tests with one mutant switched on at a time, and first with none, when they must pass.
 //!
-//! `cargo run --release --manifest-path mutants/Cargo.toml -- loom|step [NAME…]`
+//! `cargo run --release --manifest-path mutants/Cargo.toml -- loom|step [NAME…]`, or `-- all`
 
 mod loom;
 mod loom_channel;
@@ -83,11 +83,22 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let Some(engine) = args.first().and_then(|name| ENGINES.iter().find(|engine| engine.name == name)) else {
-        eprintln!("usage: mutants loom|step [NAME…]");
+    let named = args.first().map_or("", String::as_str);
+    let engines: Vec<&Engine> = ENGINES.iter().filter(|engine| named == "all" || engine.name == named).collect();
+    if engines.is_empty() {
+        eprintln!("usage: mutants loom|step [NAME…] | all");
         return ExitCode::from(2);
-    };
-    match run(engine, &args[1..]) {
+    }
+    // A build is one long optimization, on one core: so they are made beside each other. What is timed in them runs alone.
+    let ready: Vec<_> = std::thread::scope(|scope| {
+        let builds: Vec<_> = engines.iter().map(|engine| scope.spawn(|| prepare(engine, &args[1..]))).collect();
+        builds
+            .into_iter()
+            .map(|build| build.join().unwrap_or_else(|_| Err("the preparation panicked".into())))
+            .collect()
+    });
+    let failed = ready.into_iter().map(|ready| ready.map(|ready| run(&ready))).sum::<Result<usize, String>>();
+    match failed {
         Ok(0) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(why) => {
@@ -97,11 +108,20 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs the chosen mutants (all, when none is named); how many failed to be caught, or how many tests fail without any.
-fn run(engine: &Engine, names: &[String]) -> Result<usize, String> {
-    let mutants: Vec<&Mutant> = engine.mutants.iter().copied().flatten().collect();
+/// A copy of the tree with its mutants, built.
+struct Ready<'e> {
+    engine: &'e Engine,
+    chosen: Vec<(usize, &'static Mutant)>,
+    copy: PathBuf,
+    tests: Vec<PathBuf>,
+}
+
+/// Copies the tree and builds it with the chosen mutants (all, when none is named).
+fn prepare<'e>(engine: &'e Engine, names: &[String]) -> Result<Ready<'e>, String> {
+    let mutants: Vec<&'static Mutant> = engine.mutants.iter().copied().flatten().collect();
     let wanted = |name: &str| names.is_empty() || names.iter().any(|n| n == name);
-    let chosen: Vec<(usize, &Mutant)> = (1..).zip(mutants.iter().copied()).filter(|(_, m)| wanted(m.name)).collect();
+    let chosen: Vec<(usize, &'static Mutant)> =
+        (1..).zip(mutants.iter().copied()).filter(|(_, m)| wanted(m.name)).collect();
     if chosen.is_empty() {
         return Err(format!(
             "no such mutant; there are {}",
@@ -112,12 +132,16 @@ fn run(engine: &Engine, names: &[String]) -> Result<usize, String> {
     let copy = root.join("target/mutants").join(engine.name);
     tree::plant(root, &copy, &mutants)?;
     let tests = build(engine, &copy)?;
+    Ok(Ready { engine, chosen, copy, tests })
+}
 
+/// Runs them; how many failed to be caught, or how many tests fail without any.
+fn run(Ready { engine, chosen, copy, tests }: &Ready<'_>) -> usize {
     let mut failed = 0;
     let control: BTreeSet<&str> = chosen.iter().flat_map(|(_, mutant)| mutant.caught_by).copied().collect();
     println!("{}: {} tests without any mutant", engine.name, control.len());
     let jobs: Vec<_> = control.iter().map(|test| (0, vec![*test])).collect();
-    for (job, red) in jobs.iter().zip(all(engine, &copy, &tests, &jobs)) {
+    for (job, red) in jobs.iter().zip(all(engine, copy, tests, &jobs)) {
         if let Some(how) = red {
             println!("  {} fails without a mutant: {how}", job.1[0]);
             failed += 1;
@@ -125,7 +149,7 @@ fn run(engine: &Engine, names: &[String]) -> Result<usize, String> {
     }
     println!("{}: {} mutants", engine.name, chosen.len());
     let jobs: Vec<_> = chosen.iter().map(|(number, mutant)| (*number, mutant.caught_by.to_vec())).collect();
-    for ((_, mutant), red) in chosen.iter().zip(all(engine, &copy, &tests, &jobs)) {
+    for ((_, mutant), red) in chosen.iter().zip(all(engine, copy, tests, &jobs)) {
         match red {
             Some(how) => println!("  {:<44} {how}", mutant.name),
             None => {
@@ -135,7 +159,7 @@ fn run(engine: &Engine, names: &[String]) -> Result<usize, String> {
         }
     }
     println!("{} passed, {failed} failed", control.len() + chosen.len() - failed);
-    Ok(failed)
+    failed
 }
 
 /// Builds the tests of the copy; their executables.

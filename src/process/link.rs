@@ -4,7 +4,7 @@
 //! death is seen first. So whoever sees the death looks into the channel once more; what was sent before it is there.
 #![forbid(unsafe_code)]
 
-use crate::robust::{Patience, SLICE};
+use crate::robust::{Patience, SLICE, at_once};
 use crate::sync::clock;
 use crate::sys::pidfd::{PidFd, wait_for_any};
 use crate::{Channel, Error, Notifier, Region, Result};
@@ -51,16 +51,30 @@ pub(super) struct Line {
 
 impl Line {
     pub(super) fn send(&self, message: &[u8], patience: Patience) -> Result<()> {
-        let attempt = || match self.outbox.try_push(message) {
-            Ok(()) => Ok(Some(())),
-            Err(Error::Full { .. }) => Ok(None),
-            Err(error) => Err(error),
+        let sent = |tried| match tried {
+            Err(Error::Full { .. } | Error::Timeout { .. }) => Ok(None),
+            done => done.map(Some),
         };
-        self.until(patience, attempt, || self.outbox.room_notifier())
+        // It looks for a moment whether there will be room; then it is worth the descriptors.
+        match sent(self.outbox.push_timeout(message, Duration::ZERO))? {
+            Some(()) => Ok(()),
+            None => self.until(patience, || sent(self.outbox.try_push(message)), || self.outbox.room_notifier()),
+        }
     }
 
     pub(super) fn receive(&self, patience: Patience) -> Result<Vec<u8>> {
-        self.until(patience, || self.inbox.try_pop(), || self.inbox.notifier())
+        let quickly = match patience {
+            Patience::None => self.inbox.try_pop(),
+            // It looks for a moment whether one comes; then it is worth the descriptors.
+            _ => at_once(self.inbox.pop_timeout(Duration::ZERO)),
+        };
+        match quickly {
+            Ok(Some(message)) => Ok(message),
+            Ok(None) | Err(Error::Timeout { .. }) => {
+                self.until(patience, || self.inbox.try_pop(), || self.inbox.notifier())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Attempts it until it is done, the other process has ended, or patience has. Between attempts it waits for `watched`.
@@ -70,9 +84,6 @@ impl Line {
         attempt: impl Fn() -> Result<Option<R>>,
         watched: impl Fn() -> Notifier<'c>,
     ) -> Result<R> {
-        if let Some(done) = attempt()? {
-            return Ok(done);
-        }
         let notifier = watched();
         loop {
             // Looked at before the attempt, which therefore finds all that was sent before the end.
@@ -151,7 +162,7 @@ impl Link {
     /// # Errors
     /// As [`recv`](Link::recv).
     pub fn try_recv(&self) -> Result<Option<Vec<u8>>> {
-        crate::robust::at_once(self.line.receive(Patience::None))
+        at_once(self.line.receive(Patience::None))
     }
 
     /// Says that nothing more is sent to the parent: its `recv` takes what is left, and is told then.

@@ -348,12 +348,15 @@ impl Process {
     }
 
     fn at_home(&self, call: &'static str) -> Result<()> {
-        let pid = std::process::id();
-        if self.home == getpid() {
-            Ok(())
-        } else {
-            Err(Error::WrongProcess { call, expected: "parent of the process", pid })
+        let here = getpid();
+        if self.home == here {
+            return Ok(());
         }
+        Err(Error::WrongProcess {
+            call,
+            expected: "parent of the process",
+            pid: here.as_raw_nonzero().get().unsigned_abs(),
+        })
     }
 }
 

@@ -19,6 +19,7 @@ use crate::process::bus::{Bus, BusSize};
 use crate::process::crew::{Role, slots};
 use crate::process::privileges::Resolved;
 use crate::process::roll::Roll;
+use crate::process::title::Title;
 use crate::task::{TaskQueue, TaskSize};
 use crate::{Result, Timer};
 
@@ -75,6 +76,8 @@ pub(super) struct Land {
     heaps: Vec<Timer>,
     pub(super) privileges: Resolved,
     pub(super) cpus: Option<Cpus>,
+    /// Descriptors that every process inherits.
+    pub(super) descriptors: u64,
 }
 
 /// What the land is made for.
@@ -116,6 +119,8 @@ impl Land {
             heaps,
             privileges,
             cpus,
+            // The last thing that is made.
+            descriptors: std::fs::read_dir("/proc/self/fd").map_or(0, |all| all.count() as u64),
         })
     }
 
@@ -129,6 +134,21 @@ impl Land {
 
     pub(super) fn places(&self) -> usize {
         self.workers() + self.task_workers() + self.users.len()
+    }
+
+    /// What the process list shows of a process, where a title is set.
+    pub(super) fn show_title(&self, name: &str) -> Result<()> {
+        let Some(title) = self.config.borrow().title.clone() else { return Ok(()) };
+        let line = format!("{title}: {name}");
+        // The kernel's limit for the short one, of bytes.
+        let short = &line[..line.floor_char_boundary(15)];
+        Title::new(short, &line)?.show().map(drop)
+    }
+
+    /// Removes from the disk what this process is the one to remove.
+    pub(super) fn clean_up(&self) {
+        self.ports.take();
+        self.pid_file.take();
     }
 
     /// Where it listens.
@@ -148,13 +168,6 @@ impl Land {
         {
             self.log.line(Level::Warning, error);
         }
-    }
-
-    /// Closes what is on the disk, and removes it if it is this process's to remove. To be called, for a forked process leaves without running the ends of what its
-    /// parent had on its stack.
-    pub(super) fn let_go(&self) {
-        self.ports.borrow_mut().clear();
-        self.pid_file.borrow_mut().take();
     }
 
     /// Reads the settings again; which keys have changed that only a restart would heed. Those that it heeds are heeded by processes forked from here on.

@@ -6,7 +6,7 @@
 //!   exit 0 ◀─ worker_stop ◀─ nothing under way ◀─ worker_exit, exiting() ◀───────┘
 //! ```
 //!
-//! The manager blocked SIGTERM (and SIGWINCH, for the log) before the fork, and it stays blocked here: it is read from a descriptor of the process's own, so one that arrives during
+//! The manager blocked SIGTERM before the fork, and it stays blocked here: it is read from a descriptor of the process's own, so one that arrives during
 //! the boot is found when the loop starts.
 //!
 //! Who leaves waits for its connections, its spawned futures and the answers to its tasks; shortly before its time is over it says what it still waits for.
@@ -14,12 +14,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, RandomState};
-use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::process::Signal;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -29,8 +28,8 @@ use super::board::{Count, State};
 use super::calls::{Calls, guarded, guarded_now};
 use super::config::Config;
 use super::config::check::open_files;
-use super::conn::Marks;
 use super::conn::serve::Manners;
+use super::conn::{Conn, Marks};
 use super::land::Land;
 use super::listen::open::Tuning;
 use super::mail::Mail;
@@ -38,7 +37,6 @@ use super::ports::{self, Terms};
 use super::timers::Timers;
 use super::worker::{Inner, Worker};
 use crate::process::crew::{Member, ORPHAN, Post, Role};
-use crate::process::title::Title;
 use crate::process::word::What;
 use crate::sys::fork::seal_structures;
 use crate::sys::ready::watch as watch_fd;
@@ -74,6 +72,7 @@ fn begin(land: &Rc<Land>, post: Post) -> Result<i32> {
     }
     seal_structures();
     let asked = SignalFd::new(&SignalSet::of(&[Signal::TERM]))?;
+    let rotated = SignalFd::new(&SignalSet::of(&[Signal::WINCH]))?;
     // In one step: were SIGTERM unblocked for an instant, one that is already pending would end us right there.
     post.mask.make_mask()?;
     let runtime =
@@ -82,6 +81,7 @@ fn begin(land: &Rc<Land>, post: Post) -> Result<i32> {
         let (leave, leaving) = watch::channel(false);
         let worker = worker(land, &post, leaving)?;
         let (asked, life) = (watch_fd(asked.into())?, watch_fd(post.lifeline)?);
+        spawn_local(reopen_logs(land.clone(), rotated)?);
         tokio::select! {
             biased;
             // Nothing is ever written into the lifeline: readable means end of file, or a broken descriptor.
@@ -91,17 +91,26 @@ fn begin(land: &Rc<Land>, post: Post) -> Result<i32> {
     })
 }
 
+/// Opens the log again whenever the manager passes the signal on.
+fn reopen_logs(land: Rc<Land>, rotated: SignalFd) -> Result<impl Future<Output = ()>> {
+    let copy = rotated.as_fd().try_clone_to_owned().map_err(Error::system("duplicating a signalfd"))?;
+    let watched = watch_fd(copy)?;
+    Ok(async move {
+        while let Ok(mut ready) = watched.readable().await {
+            while let Ok(Some(_)) = rotated.next() {
+                land.log.reopen();
+            }
+            ready.clear_ready();
+        }
+    })
+}
+
 /// What a process makes of itself. Those that look into /proc come first, for the new root may have none.
 fn dress(land: &Land, name: &str, index: usize) -> Result<()> {
     if let Some(cpus) = &land.cpus {
         cpus.nth(index).confine()?;
     }
-    let title = land.config.borrow().title.clone();
-    if let Some(title) = title {
-        let line = format!("{title}: {name}");
-        let short: String = line.chars().take(15).filter(char::is_ascii).collect();
-        Title::new(&short, &line)?.show()?;
-    }
+    land.show_title(name)?;
     land.privileges.assume()
 }
 
@@ -152,7 +161,7 @@ async fn work(land: &Rc<Land>, worker: &Worker, asked: &AsyncFd<OwnedFd>, leave:
     run_beside(worker, calls);
     match member.role {
         Role::Worker => {
-            let terms = terms(&land.config.borrow(), land.workers(), member.index);
+            let terms = terms(land, member.index);
             for port in land.ports.borrow().iter() {
                 spawn_local(ports::open(port, worker, &terms)?);
             }
@@ -185,6 +194,8 @@ async fn work(land: &Rc<Land>, worker: &Worker, asked: &AsyncFd<OwnedFd>, leave:
             (grace * 9 / 10).as_secs_f64(),
             worker.holds()
         ));
+        // Written out and closed, which is more than their clients would get from a worker that is killed.
+        worker.inner.conns.borrow().values().for_each(Conn::close);
         worker.all_done().await;
     }
     if let Err(why) = worker.call(guarded(calls.worker_stop(worker))).await {
@@ -193,25 +204,10 @@ async fn work(land: &Rc<Land>, worker: &Worker, asked: &AsyncFd<OwnedFd>, leave:
     Ok(LEFT)
 }
 
-/// Opens the log anew whenever the manager says so: whoever rotates logs takes the old file away from all who write to it.
-async fn reopen_log(worker: &Worker) -> Result<()> {
-    let asked = SignalFd::new(&SignalSet::of(&[Signal::WINCH]))?;
-    let watched = watch_fd(asked.as_fd().try_clone_to_owned().map_err(Error::system("duplicating a descriptor"))?)?;
-    loop {
-        let mut ready = watched.readable().await.map_err(Error::system("epoll"))?;
-        while asked.next()?.is_some() {
-            worker.inner.land.log.reopen();
-        }
-        ready.clear_ready();
-    }
-}
-
 /// Timers, messages and answers: they run until the process ends, and hold nobody up.
 fn run_beside(worker: &Worker, calls: &Rc<dyn Calls>) {
     let of = worker.clone();
     spawn_local(async move { keep_up(&of, "timers", async || of.inner.timers.run(&of).await).await });
-    let of = worker.clone();
-    spawn_local(async move { keep_up(&of, "looks at the log's place", async || reopen_log(&of).await).await });
     let (of, its) = (worker.clone(), calls.clone());
     spawn_local(async move { keep_up(&of, "messages", async || Mail::receive(&of, &its).await).await });
     let (of, its) = (worker.clone(), calls.clone());
@@ -286,8 +282,9 @@ async fn run_body(land: Rc<Land>, worker: Worker, leave: watch::Sender<bool>) {
     leave.send_replace(true);
 }
 
-fn terms(config: &Config, workers: usize, index: usize) -> Terms {
-    let files = open_files();
+fn terms(land: &Land, index: usize) -> Terms {
+    let (config, workers) = (&*land.config.borrow(), land.workers());
+    let files = open_files().saturating_sub(land.descriptors);
     let all = usize::try_from(config.connections(files)).unwrap_or(usize::MAX);
     let own = usize::try_from(Config::connections_of_a_worker(files)).unwrap_or(usize::MAX);
     // The first ones get what does not come out even, so that all together hold exactly what was promised.

@@ -73,10 +73,19 @@ impl Mail {
     }
 
     pub(super) async fn send(&self, to: usize, order: &Order<'_>) -> Result<()> {
-        let generation = self.tenancy.borrow().as_ref().map_or(0, |tenancy| tenancy.address().generation);
-        let from = Address { slot: self.place, generation };
         let to = u32::try_from(to).map_err(|_| super::board::no_place(to, 0))?;
-        self.bus.send(from, to, &order.to_bytes()).await
+        self.bus.send(self.address(), to, &order.to_bytes()).await
+    }
+
+    pub(super) fn try_send(&self, to: usize, order: &Order<'_>) -> Result<()> {
+        let to = u32::try_from(to).map_err(|_| super::board::no_place(to, 0))?;
+        self.bus.try_send(self.address(), to, &order.to_bytes())
+    }
+
+    /// Of a process that has not come into its inbox yet the place alone.
+    fn address(&self) -> Address {
+        let generation = self.tenancy.borrow().as_ref().map_or(0, |tenancy| tenancy.address().generation);
+        Address { slot: self.place, generation }
     }
 
     /// Receives until the process is asked to leave; then lets go of the inbox.

@@ -32,7 +32,6 @@ struct Master<'a> {
     started: bool,
     /// What ends the server before anybody asked for it.
     end: Cell<Option<Error>>,
-    signal: Option<Signal>,
     /// For systemd's watchdog: when it wants to hear from us again.
     alive: Option<(Duration, std::time::Instant)>,
 }
@@ -40,25 +39,22 @@ struct Master<'a> {
 /// Runs the server; `report` is told when it is ready.
 pub(super) fn run(land: Land, notifier: Notifier, report: Option<&mut Report>) -> Result<()> {
     let grace = land.config.borrow().stop_grace + MORE;
+    land.show_title("master")?;
     // Orphans of a dead manager come to this process, to be recovered and reaped.
     child::take_orphans()?;
     let policy = Policy {
         grace: Millis::try_from(grace.as_millis()).unwrap_or(Millis::MAX),
-        // There is but one, and without it there is nobody: it is tried for as long as this process is there, and gives up by its status.
-        failures: u32::MAX,
+        // However long it took to find that no worker becomes ready: another manager is not forked before the status of that one was looked at.
+        healthy: Millis::MAX,
         ..Policy::default()
     };
     let mut crew = Crew::new(CALL, vec![Duty { role: Role::Worker, places: 1, policy }])?;
     let alive = notifier.alive_every().map(|every| (every, std::time::Instant::now()));
     let land = Rc::new(land);
-    let mut master =
-        Master { land: land.clone(), notifier, report, started: false, end: Cell::new(None), signal: None, alive };
+    let mut master = Master { land: land.clone(), notifier, report, started: false, end: Cell::new(None), alive };
     let outcome = crew.run(&mut master);
     let Master { end, .. } = master;
     drop(crew);
-    if land.log.lost() > 0 {
-        land.log.line(Level::Warning, "stopped");
-    }
     let hook = guarded_now(|| {
         land.calls.shutdown();
         Ok(())
@@ -161,7 +157,6 @@ impl Trade for Master<'_> {
     }
 
     fn signal(&mut self, signal: Signal) -> Option<Vec<Demand>> {
-        self.signal = Some(signal);
         match signal {
             Signal::TERM | Signal::INT => None,
             Signal::QUIT => Some(vec![Demand::Pass(signal), Demand::Stop]),

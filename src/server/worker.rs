@@ -178,12 +178,23 @@ impl Worker {
     }
 
     /// Sends a message to the process in place `to`, waiting for room in its inbox. Messages of one process to another arrive in order. Who takes over the place
-    /// takes over the inbox.
+    /// takes over the inbox. Two that wait for room in each other's inbox inside `pipe_message` wait for ever: spawn it there, or try.
     ///
     /// # Errors
     /// [`Error::OutOfRange`] for a place that there is not; [`Error::TooLong`]; [`Error::System`].
     pub async fn send_message(&self, to: usize, data: impl AsRef<[u8]>) -> Result<()> {
         self.order(to, &Order::Message(data.as_ref())).await
+    }
+
+    /// The same without waiting.
+    ///
+    /// # Errors
+    /// [`Error::Full`]; as [`send_message`](Worker::send_message).
+    pub fn try_send_message(&self, to: usize, data: impl AsRef<[u8]>) -> Result<()> {
+        if to >= self.inner.places {
+            return Err(no_place(to, self.inner.places));
+        }
+        self.inner.mail.try_send(to, &Order::Message(data.as_ref()))
     }
 
     async fn order(&self, to: usize, order: &Order<'_>) -> Result<()> {

@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread::{Scope, ScopedJoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What clients have seen together.
 #[derive(Default)]
@@ -110,4 +110,27 @@ fn ask(first: usize, address: SocketAddr, paths: &[&str], seen: &Seen) {
             }
         }
     }
+}
+
+/// Asks, each time on a new connection, until there is an answer: after how long; None when there is none within `limit`. Time in which this test itself did
+/// not run does not count, for a step that lasts longer than it may counts as long as it may.
+pub(crate) fn answered_within(address: SocketAddr, limit: Duration) -> Option<Duration> {
+    let (patience, pause) = (Duration::from_millis(200), Duration::from_millis(2));
+    let mut waited = Duration::ZERO;
+    while waited < limit {
+        let began = Instant::now();
+        let answer = Client::within(address, patience).and_then(|mut client| {
+            client.write("GET / HTTP/1.1\r\nHost: probe\r\nConnection: close\r\n\r\n")?;
+            client.read(false)
+        });
+        let answered = answer.is_ok_and(|answer| answer.status == 200);
+        if !answered {
+            std::thread::sleep(pause);
+        }
+        waited += began.elapsed().min(patience + pause);
+        if answered {
+            return Some(waited);
+        }
+    }
+    None
 }

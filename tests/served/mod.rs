@@ -40,6 +40,12 @@ impl Served {
         Self::start_by(Command::new(BINARY).args(["--port", "0", "--workers", &workers.to_string()]))
     }
 
+    /// Starts it with a temporary directory of its own.
+    pub fn start_in(workers: usize, temp: &std::path::Path) -> Self {
+        let workers = workers.to_string();
+        Self::start_by(Command::new(BINARY).args(["--port", "0", "--workers", &workers]).env("TMPDIR", temp))
+    }
+
     /// Starts it with further arguments.
     pub fn start_with(workers: usize, arguments: &[&str]) -> Self {
         let workers = workers.to_string();

@@ -32,7 +32,12 @@ pub struct Context {
     asked: SignalFd,
     ready: Cell<bool>,
     leaving: Cell<bool>,
+    /// When one who receives is to ask again whether it was asked to leave.
+    ask_again: Cell<u64>,
 }
+
+/// So often, in nanoseconds, at most.
+const BETWEEN: u64 = 1_000_000;
 
 /// How a wait ended.
 enum Waited<R> {
@@ -43,9 +48,9 @@ enum Waited<R> {
 impl Context {
     pub(super) fn new(post: Post, asked: SignalFd, shared: Shared) -> Context {
         let Post { member, lifeline, mouth, .. } = post;
-        let (ready, leaving) = (Cell::new(false), Cell::new(false));
+        let (ready, leaving, ask_again) = (Cell::new(false), Cell::new(false), Cell::new(0));
         let (id, generation) = (member.index, member.generation);
-        Context { id, generation, shared, lifeline, mouth, asked, ready, leaving }
+        Context { id, generation, shared, lifeline, mouth, asked, ready, leaving, ask_again }
     }
 
     /// The worker's place: 0 .. [`workers`](Context::workers). A worker that is replaced has the same.
@@ -135,25 +140,26 @@ impl Context {
     /// [`Error::Full`], and as [`send`](Context::send).
     pub fn try_send(&self, to: usize, message: &[u8]) -> Result<()> {
         let mailbox = self.shared.mail.mailbox(to)?;
-        mailbox.try_push(&self.shared.mail.pack(self.id(), message)?)?;
-        self.shared.tally.sent(self.id());
+        mailbox.try_push(&self.shared.mail.pack(self.id, message)?)?;
+        self.shared.tally.sent(self.id);
         Ok(())
     }
 
     fn post(&self, to: usize, message: &[u8], patience: Patience) -> Result<()> {
         let mailbox = self.shared.mail.mailbox(to)?;
-        let message = self.shared.mail.pack(self.id(), message)?;
-        let attempt = || match mailbox.try_push(&message) {
-            Err(Error::Full { .. }) => Ok(None),
+        let message = self.shared.mail.pack(self.id, message)?;
+        let sent = |tried| match tried {
+            Err(Error::Full { .. } | Error::Timeout { .. }) => Ok(None),
             done => done.map(Some),
         };
-        if attempt()?.is_none() {
-            match self.until(patience, attempt, || mailbox.room_notifier())? {
+        // It looks for a moment whether there will be room; then it is worth the descriptors.
+        if sent(mailbox.push_timeout(&message, Duration::ZERO))?.is_none() {
+            match self.until(patience, || sent(mailbox.try_push(&message)), || mailbox.room_notifier())? {
                 Waited::Done(()) => {}
                 Waited::Leaving => return Err(Error::Full { capacity: mailbox.capacity() }),
             }
         }
-        self.shared.tally.sent(self.id());
+        self.shared.tally.sent(self.id);
         Ok(())
     }
 
@@ -179,28 +185,37 @@ impl Context {
     /// # Errors
     /// As [`recv`](Context::recv).
     pub fn try_recv(&self) -> Result<Option<Message>> {
-        let message = Mail::next(self.mailbox()?)?;
-        if message.is_some() {
-            self.shared.tally.received(self.id());
-        }
-        Ok(message)
+        Ok(self.mailbox()?.try_pop()?.map(|bytes| self.received(bytes)))
     }
 
     fn mailbox(&self) -> Result<&Channel> {
-        self.shared.mail.mailbox(self.id())
+        self.shared.mail.mailbox(self.id)
+    }
+
+    fn received(&self, bytes: Vec<u8>) -> Message {
+        self.shared.tally.received(self.id);
+        Mail::unpack(bytes)
     }
 
     fn receive(&self, patience: Patience) -> Result<Option<Message>> {
         self.ready();
-        if self.exiting() {
-            return Ok(None);
-        }
-        if let Some(message) = self.try_recv()? {
-            return Ok(Some(message));
+        // A system call, which messages that are quickly dealt with would feel.
+        let now = clock::now();
+        if now >= self.ask_again.get() {
+            self.ask_again.set(now + BETWEEN);
+            if self.exiting() {
+                return Ok(None);
+            }
         }
         let mailbox = self.mailbox()?;
-        match self.until(patience, || self.try_recv(), || mailbox.notifier())? {
-            Waited::Done(message) => Ok(Some(message)),
+        // It looks for a moment whether one comes; then it is worth the descriptors.
+        match mailbox.pop_timeout(Duration::ZERO) {
+            Ok(bytes) => return Ok(Some(self.received(bytes))),
+            Err(Error::Timeout { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        match self.until(patience, || mailbox.try_pop(), || mailbox.notifier())? {
+            Waited::Done(bytes) => Ok(Some(self.received(bytes))),
             Waited::Leaving => Ok(None),
         }
     }
@@ -274,9 +289,6 @@ impl Context {
 
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context")
-            .field("id", &self.id())
-            .field("generation", &self.generation())
-            .finish_non_exhaustive()
+        f.debug_struct("Context").field("id", &self.id).field("generation", &self.generation()).finish_non_exhaustive()
     }
 }

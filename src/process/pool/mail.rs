@@ -16,8 +16,8 @@ pub struct Message {
     pub bytes: Vec<u8>,
 }
 
-/// Bytes before a message in its channel: the sender.
-const HEAD: usize = 4;
+/// Bytes after a message in its channel: the sender.
+const SENDER: usize = 4;
 
 /// Bytes beside the ring that a channel takes of a region, alignment and deed included.
 const BESIDE: usize = 1024;
@@ -32,13 +32,13 @@ impl Mail {
     /// `bytes` for each of so many places, and messages of at most `max` bytes.
     pub(super) fn new(places: usize, bytes: usize, max: usize) -> Result<Mail> {
         let region = Region::new("mail", places * (bytes + BESIDE) + BESIDE)?;
-        let mailbox = |_| Channel::builder().capacity(bytes).max_message(max + HEAD).build_in(&region);
+        let mailbox = |_| Channel::builder().capacity(bytes).max_message(max + SENDER).build_in(&region);
         Ok(Mail { boxes: (0..places).map(mailbox).collect::<Result<_>>()?, max })
     }
 
     /// The longest message in a mailbox of so many bytes, unless said otherwise.
     pub(super) fn usual_max(bytes: usize) -> usize {
-        (bytes / 4).saturating_sub(HEAD).max(1)
+        (bytes / 4).saturating_sub(SENDER).max(1)
     }
 
     /// The mailbox of a place.
@@ -53,15 +53,14 @@ impl Mail {
             return Err(Error::TooLong { len: bytes.len(), max: self.max });
         }
         let from = u32::try_from(from).unwrap_or(u32::MAX);
-        Ok([&from.to_ne_bytes()[..], bytes].concat())
+        Ok([bytes, &from.to_ne_bytes()].concat())
     }
 
-    /// The next message in a mailbox, if there is one.
-    pub(super) fn next(mailbox: &Channel) -> Result<Option<Message>> {
-        let Some(mut bytes) = mailbox.try_pop()? else { return Ok(None) };
-        let head: Vec<u8> = bytes.drain(..HEAD.min(bytes.len())).collect();
-        let from = head.try_into().map_or(usize::MAX, |head| u32::from_ne_bytes(head) as usize);
-        Ok(Some(Message { from, bytes }))
+    /// A message as it lay in the channel.
+    pub(super) fn unpack(mut bytes: Vec<u8>) -> Message {
+        let from = bytes.last_chunk().map_or(usize::MAX, |from| u32::from_ne_bytes(*from) as usize);
+        bytes.truncate(bytes.len().saturating_sub(SENDER));
+        Message { from, bytes }
     }
 
     /// How many messages wait for a place.

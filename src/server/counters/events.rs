@@ -1,6 +1,6 @@
 //! What workers tell the manager for its log: events, through a channel in shared memory.
 //!
-//! A worker never waits to tell: what finds no room is counted as lost, and the log says how many were. One that is killed in the middle of telling
+//! A worker never waits for room: what finds none is counted as lost, and the log says how many were. One that is killed in the middle of telling
 //! leaves nothing half said, and holds up nobody: the manager recovers what it held before it reaps it, and takes out what it had said.
 #![forbid(unsafe_code)]
 
@@ -10,6 +10,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Some 2000 events.
 const BYTES: usize = 64 * 1024;
+/// How often a worker tries to tell something when another, stopped in the middle of telling, is in its way; 20 ms each.
+const TRIES: u32 = 5;
 /// Events taken out under one lock.
 const BATCH: usize = 100;
 
@@ -42,9 +44,16 @@ impl Events {
 
     /// The process `pid` in place `worker` says what happens to it.
     pub(super) fn tell(&self, worker: usize, pid: u32, kind: EventKind) {
-        if self.channel.try_push(&Event { worker, pid, kind }.message()).is_err() {
-            self.lost.add(1);
+        let message = Event { worker, pid, kind }.message();
+        for _ in 0..TRIES {
+            match self.channel.try_push(&message) {
+                Ok(()) => return,
+                // Another worker, in the middle of telling, has no processor; that is not the end of it.
+                Err(Error::Timeout { .. }) => {}
+                Err(_) => break,
+            }
         }
+        self.lost.add(1);
     }
 
     /// Readable when there is something to hear; after `hear`.
