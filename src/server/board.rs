@@ -12,6 +12,7 @@ use crate::process::crew::slots;
 use crate::shm::{Kind, Place, Region, Row, shared};
 use crate::sync::{AtomicU64, Ordering, clock};
 use crate::sys::identity::process_is_dead;
+use crate::task::Ledger;
 use crate::{Error, Result};
 
 shared! {
@@ -104,6 +105,8 @@ pub struct Stats {
     pub reloads: u64,
     /// Those that are alive.
     pub processes: Vec<ProcessStats>,
+    /// What became of all tasks; None where there are no task workers.
+    pub ledger: Option<Ledger>,
 }
 
 /// The board of one server; handles are cheap.
@@ -308,6 +311,7 @@ impl Board {
             crashes: totals.crashes.load(Ordering::Relaxed),
             reloads: totals.reloads.load(Ordering::Relaxed),
             processes,
+            ledger: None,
         }
     }
 }

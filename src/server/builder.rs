@@ -150,7 +150,7 @@ impl Builder {
     }
 
     /// Serves HTTP there (of an address without a scheme: TCP), by the service that `make` returns; it is called once in each worker. HTTP/1.1, and HTTP/2 with
-    /// prior knowledge.
+    /// prior knowledge. Each request has the client's [`Peer`](super::Peer) among its extensions.
     ///
     /// # Errors
     /// [`Error::BadAddress`].

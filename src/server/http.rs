@@ -83,17 +83,19 @@ where
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
+    // Gone before we came to it.
+    let Ok(peer) = stream.peer() else { return };
     let seen = Rc::new(Seen::default());
-    let io = TokioIo::new(Watched::new(stream, seen.clone(), WRITE_TIME, manners.linger));
+    let head_time = HEAD_TIME.min(manners.idle.unwrap_or(HEAD_TIME));
+    let io = TokioIo::new(Watched::new(stream, seen.clone(), WRITE_TIME, manners.linger).opening_within(head_time));
     let service = TowerToHyperService::new(service);
     let of = worker.clone();
-    let answer = service_fn(move |request| answer(of.clone(), service.clone(), request));
+    let answer = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer.clone());
+        answer(of.clone(), service.clone(), request)
+    });
     let mut builder = auto::Builder::new(Here(worker.clone()));
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME.min(manners.idle.unwrap_or(HEAD_TIME)))
-        .max_buf_size(BUFFER);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(head_time).max_buf_size(BUFFER);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD_TIME).keep_alive_timeout(WRITE_TIME);
     let mut connection = pin!(builder.serve_connection(io, answer));
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
 
-use super::board::Board;
+use super::board::{Board, Stats};
 use super::calls::Calls;
 use super::config::Config;
 use super::log::{Level, Log};
@@ -179,6 +179,12 @@ impl Land {
         let mut config = self.config.borrow_mut();
         config.take_over(&new);
         Ok(config.differing(&new))
+    }
+
+    /// The figures of the whole server.
+    pub(super) fn stats(&self) -> Stats {
+        let ledger = self.tasks.as_ref().map(TaskQueue::ledger);
+        Stats { ledger, ..self.board.stats() }
     }
 
     /// The timers of a line.

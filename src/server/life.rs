@@ -206,17 +206,23 @@ async fn work(land: &Rc<Land>, worker: &Worker, asked: &AsyncFd<OwnedFd>, leave:
 
 /// Timers, messages and answers: they run until the process ends, and hold nobody up.
 fn run_beside(worker: &Worker, calls: &Rc<dyn Calls>) {
-    let tell = |of: &Worker, what: &str, ended: Result<()>| {
-        if let Err(error) = ended {
-            of.complain(format_args!("{what} have stopped: {error}"));
-        }
-    };
     let of = worker.clone();
-    spawn_local(async move { tell(&of, "timers", of.inner.timers.run(&of).await) });
+    spawn_local(async move { keep_up(&of, "timers", async || of.inner.timers.run(&of).await).await });
     let (of, its) = (worker.clone(), calls.clone());
-    spawn_local(async move { tell(&of, "messages", Mail::receive(&of, &its).await) });
+    spawn_local(async move { keep_up(&of, "messages", async || Mail::receive(&of, &its).await).await });
     let (of, its) = (worker.clone(), calls.clone());
-    spawn_local(async move { tell(&of, "answers of tasks", hear_answers(&of, &its).await) });
+    spawn_local(async move { keep_up(&of, "answers of tasks", async || hear_answers(&of, &its).await).await });
+}
+
+/// Runs it again when it fails. Each wait takes a descriptor, so what fails is, as a rule, that there are none for the moment.
+async fn keep_up(worker: &Worker, what: &str, run: impl AsyncFn() -> Result<()>) {
+    let mut told = false;
+    while let Err(error) = run().await {
+        if !std::mem::replace(&mut told, true) {
+            worker.complain(format_args!("{what} are held up, trying again until it works: {error}"));
+        }
+        tokio::time::sleep(super::listen::accept::SHORTAGE_WAIT).await;
+    }
 }
 
 async fn hear_answers(worker: &Worker, calls: &Rc<dyn Calls>) -> Result<()> {

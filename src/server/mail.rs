@@ -92,7 +92,9 @@ impl Mail {
     pub(super) async fn receive(worker: &Worker, calls: &Rc<dyn Calls>) -> Result<()> {
         let mail = &worker.inner.mail;
         let inbox = loop {
-            match mail.bus.roll().attach(mail.place) {
+            let mine = mail.tenancy.borrow().clone();
+            // Its own already, when it is called again.
+            match mine.map_or_else(|| mail.bus.roll().attach(mail.place), Ok) {
                 Ok(tenancy) => {
                     let inbox = mail.bus.inbox(&tenancy)?;
                     *mail.tenancy.borrow_mut() = Some(tenancy);

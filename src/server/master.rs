@@ -92,7 +92,7 @@ impl Master<'_> {
         }
         let land = &self.land;
         let hook = guarded_now(|| {
-            land.calls.start(&land.board.stats());
+            land.calls.start(&land.stats());
             Ok(())
         });
         if let Err(why) = hook {
@@ -112,7 +112,8 @@ impl Master<'_> {
     }
 
     fn died(&mut self, pid: i32, end: End) {
-        if end == End::Exit(GAVE_UP) {
+        // What has been ready once can be again: a machine without processes or memory for a second is no reason to end for good.
+        if end == End::Exit(GAVE_UP) && !self.started {
             let deaths = self.land.board.given_up().unwrap_or(1);
             return self.end.set(Some(Error::NeverReady { deaths }));
         }

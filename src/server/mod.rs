@@ -54,3 +54,5 @@ pub use handler::{Bytes, Handler, Task, WorkerError};
 pub use log::Level;
 pub use packet::{Packet, Peer};
 pub use worker::Worker;
+
+pub use crate::task::Ledger;

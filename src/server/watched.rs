@@ -13,6 +13,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+/// What a connection of HTTP/2 begins with (RFC 9113, 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
 /// What has been seen on a connection.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
@@ -53,13 +56,36 @@ pub(super) struct Watched<S> {
     seen: Rc<Seen>,
     patience: Duration,
     linger: Duration,
+    opening: Option<Opening>,
     stalled: Option<Pin<Box<Sleep>>>,
     lingering: Option<Pin<Box<Sleep>>>,
 }
 
+/// Until the first bytes have told which HTTP it is, nobody above counts the time: so it is counted here.
+struct Opening {
+    /// Bytes of the preface that have arrived.
+    matched: usize,
+    clock: Pin<Box<Sleep>>,
+}
+
+impl Opening {
+    /// Whether it has been told.
+    fn is_over(&mut self, read: &[u8]) -> bool {
+        let rest = &PREFACE[self.matched..];
+        self.matched += read.len().min(rest.len());
+        self.matched == PREFACE.len() || !rest.starts_with(read)
+    }
+}
+
 impl<S> Watched<S> {
     pub(super) fn new(stream: S, seen: Rc<Seen>, patience: Duration, linger: Duration) -> Self {
-        Self { stream, seen, patience, linger, stalled: None, lingering: None }
+        Self { stream, seen, patience, linger, opening: None, stalled: None, lingering: None }
+    }
+
+    /// Fails a read when the client has not told after `time` which HTTP it speaks.
+    pub(super) fn opening_within(mut self, time: Duration) -> Self {
+        self.opening = Some(Opening { matched: 0, clock: Box::pin(sleep(time)) });
+        self
     }
 
     /// Looks at a write's outcome: progress stops the clock, waiting starts it.
@@ -86,10 +112,19 @@ impl<S: AsyncRead + AsFd + Unpin> AsyncRead for Watched<S> {
                 // Fewer than three bytes at once are no client's preface.
                 self.seen.first.set(Some(read.first_chunk().copied().unwrap_or_default()));
             }
+            if self.opening.as_mut().is_some_and(|opening| opening.is_over(read)) {
+                self.opening = None;
+            }
         } else if outcome.is_pending() && self.seen.look.take() {
             // The runtime may not have heard yet of what has arrived since it last asked.
             let nothing = recv(&self.stream, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT) == Err(Errno::AGAIN);
             self.seen.nothing.set(nothing);
+        }
+        if outcome.is_pending()
+            && let Some(opening) = &mut self.opening
+        {
+            ready!(opening.clock.as_mut().poll(cx));
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         outcome
     }

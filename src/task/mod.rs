@@ -86,7 +86,7 @@ pub struct TaskQueue {
 }
 
 /// What became of all tasks that were ever accepted; exact also after deaths, as far as nothing moves while it is read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Ledger {
     /// Accepted: finished, lost, queued or running.
