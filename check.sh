@@ -12,6 +12,7 @@ Longer, on request:
   COMMONS_STEP_DEEP=1 ./check.sh step         kills inside recovery at every image that an operation leaves, not at every seventh
   COMMONS_LOOM_BOUND=3 ./check.sh loom        the loom models at preemption bound 3
   COMMONS_CHAOS_SECS=600 ./check.sh test      ten minutes of chaos in each of the chaos tests
+  COMMONS_LONG=1 cargo test --test reload     thirty seconds of reloads under load, not six
   COMMONS_SOAK_MESSAGES=30000000 cargo test --release --test channel_processes
                                               thirty million messages through a channel whose producers and consumers are killed
   COMMONS_FUZZ_SECS=3600 ./check.sh fuzz      an hour of fuzzing for each target

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 const TESTS: &[single::Test] = &[
     ("no_request_is_lost_by_reloads", no_request_is_lost),
     ("a_connection_that_says_nothing_holds_up_no_reload", silent),
+    ("a_task_for_which_nobody_waits_any_more_holds_up_no_reload", abandoned),
     ("no_worker_has_much_more_than_the_others", spread),
 ];
 
@@ -89,8 +90,8 @@ fn no_request_is_lost() {
         seen.words()
     ));
     let log = fleet.log();
-    let bad = [&seen.refused, &seen.broken, &seen.failed].map(|cell| cell.load(SeqCst));
-    assert_eq!(bad, [0; 3], "{}", seen.words());
+    let bad = [&seen.refused, &seen.broken, &seen.short, &seen.failed].map(|cell| cell.load(SeqCst));
+    assert_eq!(bad, [0; 4], "{}", seen.words());
     assert!(!said.contains("Socket errors") && !said.contains("Non-2xx"), "{said}");
     assert!(rounds * 2 >= time.as_secs() && seen.turned_away.load(SeqCst) > 0 && seen.done.load(SeqCst) > 0);
     assert_eq!((figures.number("crashes"), figures.of_tasks("lost")), (0, 0));
@@ -122,6 +123,24 @@ fn silent() {
     assert!(asked.iter_mut().chain(&mut silent).all(served::Client::is_closed));
     until("only master and manager are who they were", || before.intersection(&fleet.all()).count() == 2);
     assert!(!fleet.log().contains("killing"), "{}", fleet.log());
+}
+
+/// Its client is gone before its answer comes. The worker leaves when it has come, not at the end of its grace.
+fn abandoned() {
+    let fleet = Fleet::start("reload", &[]);
+    let before = fleet.stats().serving(0..WORKERS);
+    let mut client = fleet.connect();
+    client.write("GET /task/long HTTP/1.1\r\nHost: x\r\n\r\n").expect("write");
+    until("it is run", || fleet.stats().of_tasks("running") == 1);
+    drop(client);
+    until("it is run for nobody", || {
+        fleet.stats().those("serving", 0..WORKERS).iter().map(|of| of.2).sum::<u64>() == 1
+    });
+    fleet.signal(Signal::USR1);
+    let asked = Instant::now();
+    until("the workers before have left", || !before.iter().any(|pid| served::is_alive(*pid)));
+    assert!(asked.elapsed() < Duration::from_secs(10) && !fleet.log().contains("still here"), "{}", fleet.log());
+    assert_eq!(fleet.stats().of_tasks("finished"), 1);
 }
 
 /// The most that one of four workers has of a hundred connections, over the mean; the middle of five rounds.

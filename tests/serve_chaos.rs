@@ -5,27 +5,27 @@
 //! `COMMONS_CHAOS_SECS` says how long, 10 unless it does; `COMMONS_CHAOS_SEED` repeats the dice.
 
 #![allow(clippy::disallowed_types, reason = "threads of this test count together; nothing is shared between processes")]
-#![allow(unsafe_code)]
 
 mod fleet;
 mod served;
 mod single;
 
-use commons::server::Handler;
+use commons::server::{Handler, Task, Worker};
+use fleet::harm::{self, Disk, role, set_limit};
 use fleet::load::{self, Seen};
-use fleet::{Fleet, Folder, lasting, left_in, names_in, page, setting};
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
-use rustix::process::{Resource, Signal, getrlimit, set_parent_process_death_signal};
+use fleet::{Fleet, lasting, left_in, names_in, page, setting};
+use rustix::process::{Resource, Signal, getrlimit};
 use served::{Client, is_alive, send, until};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 const TESTS: &[single::Test] = &[
     ("it_always_answers_again_and_leaves_nothing", chaos),
     ("a_master_that_is_killed_under_load_leaves_nothing", master_killed),
+    ("a_server_that_was_ready_is_not_given_up", never_given_up),
+    ("a_worker_is_whole_again_after_a_want_of_descriptors", want),
 ];
 
 const WORKERS: u64 = 3;
@@ -33,84 +33,48 @@ const TASK_WORKERS: u64 = 2;
 const CLIENTS: usize = 16;
 /// In which it has to answer again, whatever has happened.
 const AGAIN: Duration = Duration::from_secs(1);
+/// Descriptors that every process of the server has more of, and waits for fewer of at once: below that the kernel refuses to wait at all.
+const FEW: u64 = 6;
 /// Kinds of what happens, some of them more often than others.
 const DECK: u64 = 19;
-/// A user of whom nobody else has processes: a limit of processes counts those of a user, and binds root not at all.
-const STRANGER: u32 = 64_321;
-
 fn main() -> ExitCode {
     let play = |role: &str| {
         let folder = std::env::var("FLEET_FOLDER").expect("a folder");
         if role == "stranger" {
-            // SAFETY: system calls that change this process's user, before it does anything else.
-            let changed = unsafe { libc::setgroups(0, std::ptr::null()) == 0 && libc::setgid(STRANGER) == 0 };
-            // SAFETY: as above.
-            assert!(changed && unsafe { libc::setuid(STRANGER) == 0 }, "{}", std::io::Error::last_os_error());
-            // The change has undone it.
-            set_parent_process_death_signal(Some(Signal::KILL)).expect("a system call");
+            harm::become_stranger();
         }
         page::builder()?
             .listen_with(&format!("unix://{folder}/socket"), Nothing)?
-            .workers(WORKERS as u32)
+            .workers(if std::env::args().nth(1).as_deref() == Some("alone") { 1 } else { WORKERS as u32 })
             .task_workers(TASK_WORKERS as u32)
             .with(|config| config.pid_file(format!("{folder}/pid")).log_file(format!("{folder}/disk/log")))
             .with(|config| config.reload_grace(Duration::from_secs(3)).stop_grace(Duration::from_secs(3)))
-            .run(page::Backwards)
+            .run(Fickle(format!("{folder}/broken").into()))
     };
     fleet::role(play).unwrap_or_else(|| single::run(TESTS))
+}
+
+/// Who cannot begin while this file is there.
+struct Fickle(std::path::PathBuf);
+
+impl Handler for Fickle {
+    async fn worker_start(&self, _: &Worker) -> commons::Result<()> {
+        if self.0.exists() { Err(commons::Error::Closed) } else { Ok(()) }
+    }
+
+    async fn pipe_message(&self, worker: &Worker, from: usize, data: Vec<u8>) -> commons::Result<()> {
+        page::Backwards.pipe_message(worker, from, data).await
+    }
+
+    fn task(&self, worker: &Worker, task: &Task) -> commons::Result<Vec<u8>> {
+        page::Backwards.task(worker, task)
+    }
 }
 
 /// Who listens at the unix socket.
 struct Nothing;
 
 impl Handler for Nothing {}
-
-/// A directory on a small disk of its own where one may be mounted; unmounted before it is removed.
-struct Disk {
-    path: std::path::PathBuf,
-    mounted: bool,
-}
-
-impl Disk {
-    fn new() -> Disk {
-        let folder = Folder::make();
-        let path = folder.join("disk");
-        std::fs::create_dir(&path).expect("a directory");
-        let mounted = mount("commons-test", &path, "tmpfs", MountFlags::empty(), Some(c"size=256k")).is_ok();
-        if rustix::process::geteuid().is_root() {
-            for path in [&path, &folder] {
-                std::os::unix::fs::chown(path, Some(STRANGER), Some(STRANGER)).expect("root may");
-            }
-        }
-        Disk { path, mounted }
-    }
-
-    /// What the disk is mounted in.
-    fn folder(&self) -> Folder {
-        Folder(self.path.parent().expect("it has one").to_owned())
-    }
-
-    /// Takes all the room there is.
-    fn fill(&self) {
-        if self.mounted {
-            let _ = std::fs::write(self.path.join("filler"), vec![0; 1 << 20]);
-        }
-    }
-
-    fn free(&self) {
-        let _ = std::fs::remove_file(self.path.join("filler"));
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        if self.mounted {
-            let _ = unmount(&self.path, UnmountFlags::DETACH);
-        }
-        // The server's own attempt met the mounted disk.
-        drop(self.folder());
-    }
-}
 
 /// What is in force for a while, and how it is undone.
 enum Undo {
@@ -150,6 +114,15 @@ impl Chaos<'_> {
         all.get(self.dice.roll(all.len().max(1) as u64) as usize).copied()
     }
 
+    /// A signal to one that is this server's at this instant: what has died meanwhile may be anybody by now.
+    fn hit(&self, pid: i32, signal: Signal) -> bool {
+        let ours = self.fleet.all().contains(&pid);
+        if ours {
+            send(pid, signal);
+        }
+        ours
+    }
+
     fn for_a_while(&mut self, undo: Undo) {
         let time = Duration::from_millis(20 + self.dice.roll(380));
         self.in_force = Some((Instant::now() + time, undo));
@@ -160,7 +133,7 @@ impl Chaos<'_> {
             return;
         }
         match self.in_force.take() {
-            Some((_, Undo::Continue(pid))) => send(pid, Signal::CONT),
+            Some((_, Undo::Continue(pid))) => _ = self.hit(pid, Signal::CONT),
             Some((_, Undo::Limit(pid, what))) => _ = set_limit(pid, what, getrlimit(what).current),
             Some((_, Undo::Free)) => self.rotate(),
             None => {}
@@ -193,13 +166,11 @@ impl Chaos<'_> {
         let dealt = match self.deck[card] {
             0..3 if calm && whole > 1 => self.kill(workers, "workers killed"),
             3..5 => self.kill(tasks, "task workers killed"),
-            5 if ripe => {
-                send(self.manager.0, Signal::KILL);
-                self.did("managers killed")
-            }
+            5 if ripe => self.hit(self.manager.0, Signal::KILL) && self.did("managers killed"),
             6 if ripe && whole == WORKERS => {
-                self.fleet.stats().serving(workers).into_iter().for_each(|pid| send(pid, Signal::KILL));
-                self.did("all workers killed at once")
+                let all = self.fleet.stats().serving(workers);
+                let hit = all.into_iter().filter(|pid| self.hit(*pid, Signal::KILL)).count();
+                hit > 0 && self.did("all workers killed at once")
             }
             card @ 7..12 if calm => self.stop(card - 7),
             12 if calm => self.starve(Resource::Nproc, self.manager.0, "managers that could not fork"),
@@ -235,10 +206,7 @@ impl Chaos<'_> {
 
     fn kill(&mut self, places: std::ops::Range<u64>, what: &'static str) -> bool {
         let victim = self.one_of(places);
-        victim.is_some_and(|pid| {
-            send(pid, Signal::KILL);
-            self.did(what)
-        })
+        victim.is_some_and(|pid| self.hit(pid, Signal::KILL) && self.did(what))
     }
 
     fn stop(&mut self, whom: u64) -> bool {
@@ -249,7 +217,9 @@ impl Chaos<'_> {
             _ => ("workers stopped", self.one_of(0..WORKERS)),
         };
         victim.is_some_and(|pid| {
-            send(pid, Signal::STOP);
+            if !self.hit(pid, Signal::STOP) {
+                return false;
+            }
             self.for_a_while(Undo::Continue(pid));
             self.did(what)
         })
@@ -257,7 +227,7 @@ impl Chaos<'_> {
 
     /// No processes, or no descriptors, for a while; for the manager while it has to replace somebody.
     fn starve(&mut self, what: Resource, pid: i32, deed: &'static str) -> bool {
-        if !set_limit(pid, what, Some(0)) {
+        if !set_limit(pid, what, Some(if what == Resource::Nofile { FEW } else { 0 })) {
             return false;
         }
         self.for_a_while(Undo::Limit(pid, what));
@@ -281,43 +251,13 @@ impl Chaos<'_> {
         self.did("poisoned tasks")
     }
 
-    /// It answers, at the latest a second after whatever it was. Time in which this test itself did not run does not count.
     fn answers_again(&mut self) {
-        let patience = Duration::from_millis(200);
-        let mut waited = Duration::ZERO;
-        loop {
-            let began = Instant::now();
-            let answer = Client::within(self.fleet.address, patience).and_then(|mut client| {
-                client.write("GET / HTTP/1.1\r\nHost: probe\r\nConnection: close\r\n\r\n")?;
-                client.read(false)
-            });
-            if answer.is_ok_and(|answer| answer.status == 200) {
-                waited += began.elapsed().min(patience);
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(2));
-            waited += began.elapsed().min(patience * 5 / 4);
-            let deeds = &self.deeds;
-            assert!(waited < AGAIN, "COMMONS_CHAOS_SEED={}: no answer for {waited:?}, after {deeds:?}", self.seed);
-        }
+        let waited = load::answered_within(self.fleet.address, AGAIN);
+        let Some(waited) = waited else {
+            panic!("COMMONS_CHAOS_SEED={}: no answer for {AGAIN:?}, after {:?}", self.seed, self.deeds);
+        };
         self.longest = self.longest.max(waited);
     }
-}
-
-/// Sets a limit of another process, as the user whose it is; false when that one is gone.
-fn set_limit(pid: i32, what: Resource, limit: Option<u64>) -> bool {
-    let name = if what == Resource::Nproc { "nproc" } else { "nofile" };
-    let limit = limit.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string());
-    let mut command = Command::new("prlimit");
-    command.args(["--pid", &pid.to_string(), &format!("--{name}={limit}:")]);
-    if role() == "stranger" {
-        command.uid(STRANGER).gid(STRANGER);
-    }
-    command.stderr(Stdio::null()).status().expect("prlimit is installed").success()
-}
-
-fn role() -> &'static str {
-    if rustix::process::geteuid().is_root() { "stranger" } else { "chaos" }
 }
 
 struct Stop<'a>(&'a Seen);
@@ -414,4 +354,42 @@ fn master_killed() {
         nothing_is_left(&fleet, &pids, &shm);
     });
     assert!(fleet.log().contains("the master is gone: stopping"), "{}", fleet.log());
+}
+
+/// What waits in it had no descriptor to wait with, and goes on when there is one.
+fn want() {
+    let disk = Disk::new();
+    let fleet = Fleet::start_in(disk.folder(), role(), &["alone"]);
+    let mut client = fleet.connect();
+    let number = |client: &mut Client, path: &str| client.get(path).text().parse::<i32>().expect("a number");
+    let worker = number(&mut client, "/pid");
+    assert_eq!(number(&mut client, "/told"), 0);
+    assert!(set_limit(worker, Resource::Nofile, Some(FEW)));
+    let sent = (0..5).filter(|_| client.get("/tell").status == 200).count() as i32;
+    let answers: Vec<_> = (0..3).map(|_| client.get("/task/abc").status).collect();
+    assert!(sent > 0 && answers.iter().all(|status| [200, 503].contains(status)), "{sent} {answers:?}");
+    until("it says so", || {
+        ["messages", "answers of tasks"].iter().all(|what| fleet.log().contains(&format!("{what} are held up")))
+    });
+    assert!(set_limit(worker, Resource::Nofile, getrlimit(Resource::Nofile).current));
+    until("all messages have arrived", || number(&mut client, "/told") == sent);
+    until("tasks are done", || client.get("/task/abc").status == 200);
+    assert_eq!((client.get("/tell").status, number(&mut client, "/pid")), (200, worker));
+    until("the next one too", || number(&mut client, "/told") == sent + 1);
+}
+
+/// A manager that follows another one, and of whose workers none can begin, gives up; not so its master, for it has been ready before.
+fn never_given_up() {
+    let disk = Disk::new();
+    let mut fleet = Fleet::start_in(disk.folder(), role(), &["alone"]);
+    std::fs::write(fleet.folder.path("broken"), "").expect("a file");
+    send(fleet.manager().expect("it is there"), Signal::KILL);
+    until("two managers have given up", || {
+        assert!(fleet.left().is_none(), "it has left: {}", fleet.log());
+        fleet.log().matches("and with it all workers").count() == 3
+    });
+    std::fs::remove_file(fleet.folder.path("broken")).expect("it is there");
+    assert_eq!(fleet.get("/").status, 200);
+    fleet.signal(Signal::TERM);
+    assert_eq!(fleet.leave().code(), Some(0), "{}", fleet.log());
 }

@@ -142,12 +142,12 @@ fn graceful() {
         assert_eq!(task.line(), "ok: slept");
         drop((client, task));
         assert_eq!(server.wait().code(), Some(0));
-        let told = server.told.to_the_end();
+        let told = server.told.until_the_end();
         let count = |part: &str| told.iter().filter(|line| line.starts_with(part)).count();
         assert_eq!((count("worker_exit "), count("worker_stop "), count("worker_error ")), (4, 4, 0), "{told:#?}");
         assert_eq!(told.last().map(String::as_str), Some("shutdown"));
         assert_eq!((count("manager_stop"), count("shutdown")), (1, 1));
-        assert!(server.log.to_the_end().last().unwrap().ends_with("stopped"));
+        assert!(server.log.until_the_end().last().unwrap().ends_with("stopped"));
         assert!(server.try_client().is_err(), "nobody listens");
         assert!(members(server.pid()).is_empty());
     }
@@ -285,7 +285,7 @@ fn whole_group() {
     let mut server = Running::start(TWO, &["--user=idle"]);
     rustix::process::kill_process_group(under_test::pid(server.pid()), Signal::TERM).unwrap();
     assert_eq!(server.wait().code(), Some(0));
-    let told = server.told.to_the_end();
+    let told = server.told.until_the_end();
     let count = |part: &str| told.iter().filter(|line| line.starts_with(part)).count();
     assert_eq!((count("worker_stop "), count("worker_error ")), (3, 0), "{told:#?}");
 }

@@ -3,7 +3,6 @@
 #[path = "under_test/mod.rs"]
 mod under_test;
 
-use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, ExitCode};
 
@@ -13,6 +12,7 @@ use under_test::{PATIENCE, Running, Scratch, Test, command, exists, is_gone, mem
 const TESTS: &[Test] = &[
     ("a_worker_that_never_becomes_ready_ends_the_server", never_ready),
     ("a_worker_that_panics_at_start_ends_the_server", never_ready_panics),
+    ("a_worker_that_hangs_at_start_ends_the_server", never_ready_hangs),
     ("a_worker_whose_successor_fails_at_start_is_tried_again", tried_again),
     ("settings_that_are_wrong_are_named", wrong_settings),
     ("what_is_taken_is_named_and_nothing_is_started", taken),
@@ -34,8 +34,8 @@ fn refused(settings: &[(&str, &str)], arguments: &[&str]) -> String {
     let mut server = Running::by(&mut command(settings, arguments));
     assert_eq!(server.wait().code(), Some(1));
     assert!(members(server.pid()).is_empty());
-    assert_eq!(server.told.to_the_end().len(), 0, "nothing was started");
-    let log = server.log.to_the_end();
+    assert_eq!(server.told.until_the_end().len(), 0, "nothing was started");
+    let log = server.log.until_the_end();
     assert_eq!(log.len(), 1, "{log:#?}");
     log[0].clone()
 }
@@ -45,14 +45,14 @@ const TCP: &str = "--listen=tcp://127.0.0.1:0";
 fn never_ready() {
     let mut server = Running::by(&mut command(&[("workers", "1")], &[TCP, "--fault=error:worker_start"]));
     assert_eq!(server.wait().code(), Some(1));
-    let log = server.log.to_the_end();
+    let log = server.log.until_the_end();
     let last = log.last().unwrap();
     assert_eq!(last, "gave up: no worker ever became ready, and one place failed 5 times in a row");
     let count = |part: &str| log.iter().filter(|line| line.contains(part)).count();
     assert_eq!(count("worker_start: failing: as it should"), 5, "{log:#?}");
     assert_eq!(count("left with status 1: starting the next one in"), 4, "with a wait between: {log:#?}");
     assert_eq!(count("starting another"), 0, "no manager is started again: {log:#?}");
-    let told = server.told.to_the_end();
+    let told = server.told.until_the_end();
     assert_eq!(told.iter().filter(|line| line.starts_with("manager_start")).count(), 1);
     assert!(!told.iter().any(|line| line == "all are ready"));
     assert!(members(server.pid()).is_empty());
@@ -64,8 +64,21 @@ fn never_ready_panics() {
     let listen = format!("--listen=unix://{}", folder.text("socket"));
     let mut server = Running::by(&mut command(&settings, &[&listen, "--fault=panic:worker_start"]));
     assert_eq!(server.wait().code(), Some(1));
-    assert!(server.log.to_the_end().last().unwrap().starts_with("gave up: no worker ever became ready"));
+    assert!(server.log.until_the_end().last().unwrap().starts_with("gave up: no worker ever became ready"));
     assert!(!exists(&folder.path("pid")) && !exists(&folder.path("socket")));
+}
+
+fn never_ready_hangs() {
+    // More than a second in all: a manager that has lived that long would otherwise be replaced at once.
+    let settings = [("workers", "1"), ("boot_deadline", "150ms")];
+    let mut server = Running::by(&mut command(&settings, &[TCP, "--fault=hang:worker_start"]));
+    let line = server.log.next("did not become ready in time");
+    assert!(line.contains("worker 0 (pid "), "{line}");
+    assert_eq!(server.wait().code(), Some(1));
+    let log = server.log.until_the_end();
+    assert!(log.last().unwrap().starts_with("gave up: no worker ever became ready"), "{log:#?}");
+    assert_eq!(server.told.count("hanging 0 "), 5);
+    assert_eq!(server.told.count("manager_start "), 1);
 }
 
 fn tried_again() {
@@ -126,10 +139,9 @@ fn taken() {
     assert_eq!(first.ask("echo undisturbed"), "undisturbed");
     assert!(exists(&folder.path("pid")) && exists(&folder.path("socket")));
     // All of its ports, or none.
-    let free = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let said = refused(&[], &[&format!("--listen=tcp://{free}"), &address]);
-    assert!(said.contains("in use"), "{said}");
-    drop(TcpListener::bind(free).expect("it was let go"));
+    let other = format!("--listen=unix://{}", folder.text("other"));
+    assert!(refused(&[], &[&other, &address]).contains("in use"));
+    assert!(!exists(&folder.path("other")), "it was let go");
     first.stop();
     assert!(!exists(&folder.path("pid")) && !exists(&folder.path("socket")));
 }

@@ -109,10 +109,7 @@ fn full() {
     let mut client = server.client();
     assert!(client.ask("task sleep 300").starts_with("ok"));
     server.told.next("asleep ");
-    let full = (0..100).find_map(|at| {
-        let said = client.ask(&format!("trytask double {at}"));
-        said.contains("error: full").then_some(at)
-    });
+    let full = (0..100).find(|at| client.ask(&format!("trytask double {at}")).contains("error: full"));
     let full = full.expect("room for a hundred");
     assert!((15..=32).contains(&full), "{full}");
     // Waits for room, and is done like all others.

@@ -197,11 +197,7 @@ impl Crew {
             Signal::USR2 => demands.extend(reload(&[Role::Task])),
             Signal::HUP if !trade.reconfigure() => {}
             Signal::USR1 | Signal::HUP => demands.extend(reload(&[Role::Worker, Role::Task])),
-            Signal::WINCH => {
-                trade.reopen();
-                // Each child has opened its log for itself.
-                demands.push(Demand::Pass(signal));
-            }
+            Signal::WINCH => trade.reopen(),
             _ => demands.push(Demand::Stop),
         }
     }

@@ -95,14 +95,12 @@ impl Supervisor {
             life.stage = Stage::Killed;
             out.push(Command::Kill { seat, pid, why: Why::Ending });
         }
-        if place.current.is_none() {
-            place.current = Some(life);
-        } else {
-            if running {
-                life.stage = Stage::Running { deadline: Some(now.saturating_add(place.policy.boot)) };
-            }
-            place.successor = Some(life);
+        let follows = place.current.is_some();
+        if running && (follows || place.policy.boot_all) {
+            life.stage = Stage::Running { deadline: Some(now.saturating_add(place.policy.boot)) };
         }
+        let seat = if follows { &mut place.successor } else { &mut place.current };
+        *seat = Some(life);
     }
 
     fn fork_failed(&mut self, now: Millis, id: usize, out: &mut Vec<Command>) {

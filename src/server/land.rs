@@ -145,6 +145,12 @@ impl Land {
         Title::new(short, &line)?.show().map(drop)
     }
 
+    /// Removes from the disk what this process is the one to remove.
+    pub(super) fn clean_up(&self) {
+        self.ports.take();
+        self.pid_file.take();
+    }
+
     /// Where it listens.
     pub(super) fn addresses(&self) -> String {
         let ports = self.ports.borrow();
@@ -162,13 +168,6 @@ impl Land {
         {
             self.log.line(Level::Warning, error);
         }
-    }
-
-    /// Closes what is on the disk, and removes it if it is this process's to remove. To be called, for a forked process leaves without running the ends of what its
-    /// parent had on its stack.
-    pub(super) fn let_go(&self) {
-        self.ports.borrow_mut().clear();
-        self.pid_file.borrow_mut().take();
     }
 
     /// Reads the settings again; which keys have changed that only a restart would heed. Those that it heeds are heeded by processes forked from here on.

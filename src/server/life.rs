@@ -6,7 +6,7 @@
 //!   exit 0 ◀─ worker_stop ◀─ nothing under way ◀─ worker_exit, exiting() ◀───────┘
 //! ```
 //!
-//! The manager blocked SIGTERM (and SIGWINCH, for the log) before the fork, and it stays blocked here: it is read from a descriptor of the process's own, so one that arrives during
+//! The manager blocked SIGTERM before the fork, and it stays blocked here: it is read from a descriptor of the process's own, so one that arrives during
 //! the boot is found when the loop starts.
 //!
 //! Who leaves waits for its connections, its spawned futures and the answers to its tasks; shortly before its time is over it says what it still waits for.
@@ -14,12 +14,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, RandomState};
-use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::process::Signal;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -73,6 +72,7 @@ fn begin(land: &Rc<Land>, post: Post) -> Result<i32> {
     }
     seal_structures();
     let asked = SignalFd::new(&SignalSet::of(&[Signal::TERM]))?;
+    let rotated = SignalFd::new(&SignalSet::of(&[Signal::WINCH]))?;
     // In one step: were SIGTERM unblocked for an instant, one that is already pending would end us right there.
     post.mask.make_mask()?;
     let runtime =
@@ -81,11 +81,26 @@ fn begin(land: &Rc<Land>, post: Post) -> Result<i32> {
         let (leave, leaving) = watch::channel(false);
         let worker = worker(land, &post, leaving)?;
         let (asked, life) = (watch_fd(asked.into())?, watch_fd(post.lifeline)?);
+        spawn_local(reopen_logs(land.clone(), rotated)?);
         tokio::select! {
             biased;
             // Nothing is ever written into the lifeline: readable means end of file, or a broken descriptor.
             _ = life.readable() => Ok(ORPHAN),
             code = work(land, &worker, &asked, &leave) => code,
+        }
+    })
+}
+
+/// Opens the log again whenever the manager passes the signal on.
+fn reopen_logs(land: Rc<Land>, rotated: SignalFd) -> Result<impl Future<Output = ()>> {
+    let copy = rotated.as_fd().try_clone_to_owned().map_err(Error::system("duplicating a signalfd"))?;
+    let watched = watch_fd(copy)?;
+    Ok(async move {
+        while let Ok(mut ready) = watched.readable().await {
+            while let Ok(Some(_)) = rotated.next() {
+                land.log.reopen();
+            }
+            ready.clear_ready();
         }
     })
 }
@@ -189,25 +204,10 @@ async fn work(land: &Rc<Land>, worker: &Worker, asked: &AsyncFd<OwnedFd>, leave:
     Ok(LEFT)
 }
 
-/// Opens the log anew whenever the manager says so: whoever rotates logs takes the old file away from all who write to it.
-async fn reopen_log(worker: &Worker) -> Result<()> {
-    let asked = SignalFd::new(&SignalSet::of(&[Signal::WINCH]))?;
-    let watched = watch_fd(asked.as_fd().try_clone_to_owned().map_err(Error::system("duplicating a descriptor"))?)?;
-    loop {
-        let mut ready = watched.readable().await.map_err(Error::system("epoll"))?;
-        while asked.next()?.is_some() {
-            worker.inner.land.log.reopen();
-        }
-        ready.clear_ready();
-    }
-}
-
 /// Timers, messages and answers: they run until the process ends, and hold nobody up.
 fn run_beside(worker: &Worker, calls: &Rc<dyn Calls>) {
     let of = worker.clone();
     spawn_local(async move { keep_up(&of, "timers", async || of.inner.timers.run(&of).await).await });
-    let of = worker.clone();
-    spawn_local(async move { keep_up(&of, "looks at the log's place", async || reopen_log(&of).await).await });
     let (of, its) = (worker.clone(), calls.clone());
     spawn_local(async move { keep_up(&of, "messages", async || Mail::receive(&of, &its).await).await });
     let (of, its) = (worker.clone(), calls.clone());

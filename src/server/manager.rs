@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::Signal;
 
 use super::calls::guarded_now;
 use super::config::Config;
@@ -65,7 +66,8 @@ pub(super) fn manage(land: Rc<Land>, post: Post) -> i32 {
         outcome
     };
     let outcome = run();
-    land.let_go();
+    // Its master would have done it, and this process leaves without dropping anything.
+    land.clean_up();
     match outcome {
         Ok(Outcome::Stopped) => LEFT,
         Ok(Outcome::NeverReady { deaths }) => {
@@ -94,6 +96,7 @@ fn policy(config: &Config) -> Policy {
         grace: millis(config.stop_grace),
         reload_grace: millis(config.reload_grace),
         boot: millis(config.boot_deadline),
+        boot_all: true,
         ..Policy::default()
     }
 }
@@ -212,7 +215,11 @@ impl Trade for Manager {
         }
     }
 
-    fn reopen(&mut self) {
+    fn signal(&mut self, signal: Signal) -> Option<Vec<Demand>> {
+        if signal != Signal::WINCH {
+            return None;
+        }
         self.land.log.reopen();
+        Some(vec![Demand::Pass(signal)])
     }
 }

@@ -42,7 +42,12 @@ pub(super) fn run(land: Land, notifier: Notifier, report: Option<&mut Report>) -
     land.show_title("master")?;
     // Orphans of a dead manager come to this process, to be recovered and reaped.
     child::take_orphans()?;
-    let policy = Policy { grace: Millis::try_from(grace.as_millis()).unwrap_or(Millis::MAX), ..Policy::default() };
+    let policy = Policy {
+        grace: Millis::try_from(grace.as_millis()).unwrap_or(Millis::MAX),
+        // However long it took to find that no worker becomes ready: another manager is not forked before the status of that one was looked at.
+        healthy: Millis::MAX,
+        ..Policy::default()
+    };
     let mut crew = Crew::new(CALL, vec![Duty { role: Role::Worker, places: 1, policy }])?;
     let alive = notifier.alive_every().map(|every| (every, std::time::Instant::now()));
     let land = Rc::new(land);
@@ -107,7 +112,8 @@ impl Master<'_> {
     }
 
     fn died(&mut self, pid: i32, end: End) {
-        if end == End::Exit(GAVE_UP) {
+        // What has been ready once can be again: a machine without processes or memory for a second is no reason to end for good.
+        if end == End::Exit(GAVE_UP) && !self.started {
             let deaths = self.land.board.given_up().unwrap_or(1);
             return self.end.set(Some(Error::NeverReady { deaths }));
         }

@@ -24,6 +24,9 @@ use crate::process::word::{Mouth, What};
 use crate::task::Sender;
 use crate::{Error, Result, TaskId, TimerId};
 
+/// Between two looks at what a process that leaves still waits for, where nobody tells it.
+const LOOK: Duration = Duration::from_millis(10);
+
 pub(super) struct Inner {
     pub(super) member: Member,
     /// Another one for each life of the place.
@@ -280,7 +283,8 @@ impl Worker {
             if self.inner.under_way.get() == 0 && self.inner.unanswered() == 0 {
                 return;
             }
-            less.await;
+            // An answer for which nobody waits any more is dropped without a word, so it is looked for.
+            let _ = tokio::time::timeout(LOOK, less).await;
         }
     }
 

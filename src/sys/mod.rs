@@ -44,6 +44,7 @@ pub(crate) mod inherited;
 pub(crate) mod memory;
 #[cfg(feature = "server")]
 pub(crate) mod parcel;
+#[cfg(feature = "server")]
 pub(crate) mod pidfd;
 pub(crate) mod prefetch;
 #[cfg(feature = "server")]
@@ -54,4 +55,5 @@ pub(crate) mod ready;
 pub(crate) mod signal;
 #[cfg(feature = "server")]
 pub(crate) mod socket;
+#[cfg(feature = "server")]
 pub(crate) mod title;

@@ -1,13 +1,13 @@
 //! Clients that ask without a break, each on a connection that it keeps for as long as the server does.
 
-#![allow(clippy::disallowed_types, reason = "not through the door: a test's own numbers, shared by its threads")]
+#![allow(clippy::disallowed_types, reason = "threads of a test count together; nothing is shared between processes")]
 
 use crate::served::Client;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread::{Scope, ScopedJoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What clients have seen together.
 #[derive(Default)]
@@ -22,6 +22,8 @@ pub(crate) struct Seen {
     /// Connections that did not come to be, or were broken off.
     pub(crate) refused: AtomicU64,
     pub(crate) broken: AtomicU64,
+    /// Answers that said that the worker could not, for want of descriptors.
+    pub(crate) short: AtomicU64,
     /// Requests that were not answered in a very long time, and answers that were wrong.
     pub(crate) failed: AtomicU64,
     /// The first of all these, in words.
@@ -41,13 +43,14 @@ impl Seen {
     pub(crate) fn words(&self) -> String {
         let of = |cell: &AtomicU64| cell.load(SeqCst);
         format!(
-            "{} answers ({} of tasks, {} tasks lost), {} connections closed in good order, {} not connected, {} broken off, {} failed, first: {:?}",
+            "{} answers ({} of tasks, {} tasks lost), {} connections closed in good order, {} not connected, {} broken off, {} for want of descriptors, {} failed, first: {:?}",
             of(&self.answered),
             of(&self.done),
             of(&self.lost),
             of(&self.turned_away),
             of(&self.refused),
             of(&self.broken),
+            of(&self.short),
             of(&self.failed),
             self.first.lock().expect("whole")
         )
@@ -91,6 +94,7 @@ fn ask(first: usize, address: SocketAddr, paths: &[&str], seen: &Seen) {
                     (Some(task), 200) if response.body.iter().rev().eq(task.as_bytes()) => {
                         seen.done.fetch_add(1, SeqCst);
                     }
+                    (Some(_), 503) => _ = seen.short.fetch_add(1, SeqCst),
                     (Some(_), 410) => _ = seen.lost.fetch_add(1, SeqCst),
                     (_, status) => seen.fail(&seen.failed, format!("{path}: {status} {}", response.text())),
                 }
@@ -106,4 +110,27 @@ fn ask(first: usize, address: SocketAddr, paths: &[&str], seen: &Seen) {
             }
         }
     }
+}
+
+/// Asks, each time on a new connection, until there is an answer: after how long; None when there is none within `limit`. Time in which this test itself did
+/// not run does not count, for a step that lasts longer than it may counts as long as it may.
+pub(crate) fn answered_within(address: SocketAddr, limit: Duration) -> Option<Duration> {
+    let (patience, pause) = (Duration::from_millis(200), Duration::from_millis(2));
+    let mut waited = Duration::ZERO;
+    while waited < limit {
+        let began = Instant::now();
+        let answer = Client::within(address, patience).and_then(|mut client| {
+            client.write("GET / HTTP/1.1\r\nHost: probe\r\nConnection: close\r\n\r\n")?;
+            client.read(false)
+        });
+        let answered = answer.is_ok_and(|answer| answer.status == 200);
+        if !answered {
+            std::thread::sleep(pause);
+        }
+        waited += began.elapsed().min(patience + pause);
+        if answered {
+            return Some(waited);
+        }
+    }
+    None
 }

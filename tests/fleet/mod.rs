@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 #![allow(unsafe_code)]
 
+pub(crate) mod harm;
 pub(crate) mod load;
 pub(crate) mod page;
 

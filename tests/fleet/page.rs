@@ -6,6 +6,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::CONTENT_TYPE;
 use hyper::{Request, Response, StatusCode};
+use std::cell::Cell;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -13,6 +14,11 @@ use tower_service::Service;
 
 /// Longer than any task may take that is not lost.
 const LONG: Duration = Duration::from_secs(15);
+
+thread_local! {
+    /// Messages that this worker has received.
+    static TOLD: Cell<u64> = const { Cell::new(0) };
+}
 
 /// A service for one worker. It fails on request.
 #[derive(Clone)]
@@ -42,6 +48,11 @@ async fn answer(worker: &Worker, path: &str) -> Answer {
         "/pid" => text(worker.pid().to_string()),
         "/fails" => Err("it was asked to".to_owned()),
         "/panics" => panic!("it was asked to"),
+        "/tell" => match worker.send_message(worker.id(), "x").await {
+            Ok(()) => text("told".to_owned()),
+            Err(error) => status(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+        },
+        "/told" => text(TOLD.get().to_string()),
         "/slow" => {
             tokio::time::sleep(Duration::from_millis(300)).await;
             text("at last".to_owned())
@@ -70,6 +81,8 @@ async fn task(worker: &Worker, what: &str) -> Answer {
     match worker.task_wait(what, LONG).await {
         Ok(result) => Ok(Response::new(Full::from(result))),
         Err(error @ Error::TaskLost { .. }) => status(StatusCode::GONE, error.to_string()),
+        // For want of descriptors.
+        Err(error @ Error::System { .. }) => status(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
         Err(error) => Err(error.to_string()),
     }
 }
@@ -78,12 +91,18 @@ async fn task(worker: &Worker, what: &str) -> Answer {
 pub(crate) struct Backwards;
 
 impl Handler for Backwards {
+    async fn pipe_message(&self, _: &Worker, _: usize, _: Vec<u8>) -> Result<()> {
+        TOLD.set(TOLD.get() + 1);
+        Ok(())
+    }
+
     fn task(&self, worker: &Worker, task: &Task) -> Result<Vec<u8>> {
         match task.data() {
             b"poison" => {
                 let me = i32::try_from(worker.pid()).expect("a pid");
                 crate::served::send(me, rustix::process::Signal::KILL);
             }
+            b"long" => std::thread::sleep(Duration::from_millis(600)),
             b"slow" => std::thread::sleep(Duration::from_millis(20)),
             _ => {}
         }

@@ -16,7 +16,6 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -55,7 +54,7 @@ pub(crate) fn main(tests: &[Test]) -> ExitCode {
         filters.is_empty() || filters.iter().any(|filter| if exact { name == *filter } else { name.contains(*filter) })
     };
     let waiting = Mutex::new(tests.iter().filter(|(name, _)| wanted(name)).collect::<Vec<_>>().into_iter());
-    let failed = AtomicU32::new(0);
+    let failed = Mutex::new(0);
     let next = || waiting.lock().ok()?.next();
     let work = || {
         while let Some((name, test)) = next() {
@@ -66,11 +65,11 @@ pub(crate) fn main(tests: &[Test]) -> ExitCode {
             });
             let (verdict, took) = (if passed { "ok" } else { "FAILED" }, began.elapsed().as_secs_f64());
             println(&format!("test {name} ... {verdict} ({took:.2} s)"));
-            failed.fetch_add(u32::from(!passed), Ordering::Relaxed);
+            *failed.lock().expect("nobody panics with it") += u32::from(!passed);
         }
     };
     std::thread::scope(|scope| (0..ABREAST).for_each(|_| drop(scope.spawn(work))));
-    let failed = failed.into_inner();
+    let failed = failed.into_inner().expect("nobody panics with it");
     println(&format!("test result: {}. {failed} failed", if failed == 0 { "ok" } else { "FAILED" }));
     ExitCode::from(if failed == 0 { 0 } else { 101 })
 }
@@ -93,8 +92,12 @@ pub(crate) struct Scratch(pub(crate) PathBuf);
 
 impl Scratch {
     pub(crate) fn new() -> Scratch {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        static NUMBER: Mutex<u32> = Mutex::new(0);
+        let number = {
+            let mut next = NUMBER.lock().expect("nobody panics with it");
+            *next += 1;
+            *next
+        };
         let path = std::env::temp_dir().join(format!("commons-{}-{number}", std::process::id()));
         std::fs::create_dir(&path).expect("a folder");
         Scratch(path)
@@ -165,7 +168,7 @@ impl Lines {
 
     /// All lines, when nobody can write any more.
     #[track_caller]
-    pub(crate) fn to_the_end(&mut self) -> &[String] {
+    pub(crate) fn until_the_end(&mut self) -> &[String] {
         let end = Instant::now() + PATIENCE;
         while match self.more(end.saturating_duration_since(Instant::now())) {
             Ok(()) => true,
@@ -262,7 +265,7 @@ impl Running {
     pub(crate) fn stop(mut self) {
         self.signal(Signal::TERM);
         let status = self.wait();
-        assert_eq!(status.code(), Some(0), "{:#?}", self.log.to_the_end());
+        assert_eq!(status.code(), Some(0), "{:#?}", self.log.until_the_end());
         let group = self.pid();
         assert!(members(group).is_empty(), "left behind: {:?}", members(group));
     }

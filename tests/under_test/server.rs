@@ -277,6 +277,10 @@ impl Handler for UnderTest {
         if self.starts.add(1) > 1 {
             self.fails_at("second_start")?;
         }
+        if self.fault == "hang:worker_start" {
+            tell(format_args!("hanging {} {}", worker.id(), worker.pid()));
+            std::future::pending::<()>().await;
+        }
         tell(format_args!("worker_start {} {}", worker.id(), worker.pid()));
         Ok(())
     }

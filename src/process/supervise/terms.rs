@@ -30,8 +30,10 @@ pub(crate) struct Policy {
     pub(crate) grace: Millis,
     /// … and when its successor has taken over.
     pub(crate) reload_grace: Millis,
-    /// How long a successor may take to be ready. Where nobody waits for it to take over, a worker may boot for as long as it likes.
+    /// How long a successor may take to be ready.
     pub(crate) boot: Millis,
+    /// Whether that holds for all, also where nobody waits to be relieved; else such a worker may boot for as long as it likes.
+    pub(crate) boot_all: bool,
     /// Two stops closer together than this are one: `timeout` and service managers signal a process and then its group.
     pub(crate) echo: Millis,
 }
@@ -47,6 +49,7 @@ impl Default for Policy {
             grace: 5000,
             reload_grace: 5000,
             boot: 60_000,
+            boot_all: false,
             echo: 100,
         }
     }

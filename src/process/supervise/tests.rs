@@ -186,6 +186,30 @@ fn a_stop_during_boot_asks_too_and_a_late_ready_changes_nothing() {
 }
 
 #[test]
+fn where_all_have_to_be_ready_in_time_a_first_boot_ends_too_and_then_the_crew() {
+    let policy = Policy { boot: 100, boot_all: true, ..Policy::default() };
+    let mut world = World::of(&[Group { places: 1, vital: true, policy }]);
+    for generation in 1..=policy.failures {
+        world.take();
+        let pid = world.pid(0);
+        world.pass(99);
+        assert_eq!(world.take(), []);
+        world.pass(1);
+        assert_eq!(world.take(), [Command::Kill { seat: seat(0, generation), pid, why: Why::NotReady }]);
+        world.die(0, CRASH);
+        world.pass(if generation < policy.failures { policy.wait(generation) } else { 0 });
+    }
+    assert_eq!(world.finished(), Some(Outcome::NeverReady { deaths: policy.failures }));
+    // One that is ready in time may live as long as it likes.
+    let mut world = World::of(&[Group { places: 1, vital: true, policy }]);
+    world.pass(99);
+    world.make_ready(0);
+    world.take();
+    world.pass(1_000_000);
+    assert_eq!(world.take(), []);
+}
+
+#[test]
 fn a_stop_between_fork_and_its_answer_kills_the_newcomer() {
     let mut machine = Supervisor::new(&[group(1)]);
     assert_eq!(machine.handle(0, Event::Tick), [fork(0, 1)]);
