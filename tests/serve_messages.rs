@@ -124,7 +124,7 @@ fn in_hand() {
 }
 
 fn other_s_connection() {
-    let server = Running::start(&[("workers", "2")], &[]);
+    let mut server = Running::start(&[("workers", "2")], &[]);
     let (mut first, _) = server.client_of(0);
     let (mut second, who) = server.client_of(1);
     assert_eq!(first.ask(&format!("sendto {} across", who.id)), "ok: sent");
@@ -133,6 +133,11 @@ fn other_s_connection() {
     assert_eq!(second.line(), "ok: sent");
     let mine: Vec<u64> = serde_json::from_str(&second.ask("connections")).unwrap();
     assert!(mine.contains(&who.id));
+    // More than its buffer can ever hold is refused where it is sent, not lost on the way.
+    let (mut failing, _) = server.client_of(0);
+    failing.say(&format!("flood {} x 1 9000000", who.id));
+    assert!(failing.is_closed());
+    assert!(server.log.next("receive of connection").contains("at most 8388608 are allowed"));
     // First what was sent, then the end.
     assert_eq!(first.ask(&format!("sendto {} last", who.id)), "ok: sent");
     assert_eq!(first.ask(&format!("closeid {}", who.id)), "ok: closed");

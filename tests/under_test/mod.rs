@@ -8,6 +8,7 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 pub(crate) mod client;
+mod run;
 pub(crate) mod server;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -33,7 +34,7 @@ const ABREAST: usize = 4;
 pub(crate) fn main(tests: &[Test]) -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     if arguments.first().is_some_and(|first| first == "--role=server") {
-        return match server::run(&arguments[1..]) {
+        return match run::run(&arguments[1..]) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 let _ = std::io::stderr().write_all(format!("{error}\n").as_bytes());

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::Duration;
 
-use commons::server::{Bytes, Conn, ConnId, Handler, Packet, Server, Stats, Task, Worker, WorkerError};
+use commons::server::{Bytes, Conn, ConnId, Handler, Packet, Stats, Task, Worker, WorkerError};
 use commons::{AtomicLong, Error, Result, TaskId};
 
 /// One line in one write, so that those of several processes do not mix.
@@ -12,7 +12,7 @@ pub(crate) fn tell(line: impl std::fmt::Display) {
     let _ = std::io::stdout().lock().write_all(line.as_bytes());
 }
 
-fn failed(why: &'static str) -> Error {
+pub(super) fn failed(why: &'static str) -> Error {
     Error::System { call: why, source: std::io::Error::other("as it should") }
 }
 
@@ -33,15 +33,15 @@ fn text(result: Result<Vec<u8>>) -> Result<String> {
     result.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
-struct UnderTest {
+pub(super) struct UnderTest {
     /// What goes wrong, and where: the word after `--fault=`.
-    fault: String,
+    pub(super) fault: String,
     /// Tries of tasks that end their process.
-    tries: AtomicLong,
+    pub(super) tries: AtomicLong,
     /// Workers that have begun.
-    starts: AtomicLong,
+    pub(super) starts: AtomicLong,
     /// Seen from all processes.
-    shared: AtomicLong,
+    pub(super) shared: AtomicLong,
 }
 
 impl UnderTest {
@@ -368,51 +368,4 @@ impl Handler for UnderTest {
             _ => Ok(task.data().to_vec()),
         }
     }
-}
-
-/// What a process of the user's does.
-async fn body(kind: String, worker: Worker) -> Result<()> {
-    tell(format_args!("user {} {}", worker.id(), worker.pid()));
-    match kind.as_str() {
-        "ends" => tokio::time::sleep(Duration::from_millis(20)).await,
-        "errs" => return Err(failed("a user process")),
-        "panics" => panic!("a user process"),
-        // Says a number to worker 0 again and again.
-        "talks" => {
-            for at in 0..100 {
-                worker.send_message(0, format!("talk {at} x")).await?;
-            }
-            worker.exiting().await;
-        }
-        _ => worker.exiting().await,
-    }
-    tell(format_args!("user {} ends", worker.id()));
-    Ok(())
-}
-
-/// Runs it; what it is to be stands in the arguments, and settings in the environment.
-pub(crate) fn run(arguments: &[String]) -> Result<()> {
-    let mut builder = Server::builder().environment();
-    let mut fault = String::new();
-    for argument in arguments {
-        let (what, value) = argument.split_once('=').unwrap_or((argument, ""));
-        builder = match what {
-            "--listen" => builder.listen(value)?,
-            "--config" => builder.config_file(value),
-            "--user" => {
-                let (kind, early) = (value.to_owned(), value == "panics early");
-                builder.process(value, move |worker| {
-                    assert!(!early, "before there is a future");
-                    body(kind.clone(), worker)
-                })
-            }
-            "--fault" => {
-                fault = value.to_owned();
-                builder
-            }
-            _ => builder,
-        };
-    }
-    let number = || AtomicLong::new(0);
-    builder.run(UnderTest { fault, tries: number()?, starts: number()?, shared: number()? })
 }
