@@ -10,6 +10,9 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
 -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing -Ccodegen-units=1" \
   cargo build --release --target "$host" --bins
+# For who builds ahead.
+if [ "$*" = none ]; then exit 0; fi
+
 one() {
   target=$1
   mkdir -p "corpus/$target" "artifacts/$target"
