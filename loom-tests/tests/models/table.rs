@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use commons::{Column, Outcome, Schema, Table};
-use loom_tests::{Stage, crowd, duet};
+use loom_tests::{Stage, crowd, duet, go};
 
 /// A table with two columns that are to hold the same.
 #[derive(Clone)]
@@ -152,6 +152,8 @@ fn a_row_is_handed_from_one_writer_to_another() {
         let twins = Twins::new(2, 2);
         let [mine, strange] = twins.strangers();
         twins.incr(mine, twins.one, 1).unwrap();
+        // Of the two records the first goes with the first seat: this thread gives that up, so that both who write have one and neither waits.
+        go();
         let mut stage = Stage::default();
         let its = twins.clone();
         let deleter = stage.seated(move || assert!(its.del(mine)));

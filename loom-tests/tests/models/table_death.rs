@@ -2,7 +2,7 @@
 
 use commons::harness::{sit, world};
 use commons::{Error, Outcome};
-use loom_tests::{Stage, crowd, duet};
+use loom_tests::{Stage, crowd, duet, go};
 
 use crate::table::Twins;
 
@@ -93,6 +93,8 @@ fn a_deleter_dies_and_one_needs_the_row() {
         let twins = Twins::new(1, 2);
         let [mine, strange] = twins.strangers();
         twins.put(mine, 1).unwrap();
+        // As in `table::a_row_is_handed_from_one_writer_to_another`.
+        go();
         let mut stage = Stage::default();
         let its = twins.clone();
         let mortal = stage.mortal(life, move || assert!(its.del(mine)));

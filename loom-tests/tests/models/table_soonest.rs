@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use commons::{Error, Outcome};
-use loom_tests::{Stage, duet};
+use loom_tests::{Stage, duet, go};
 
 use crate::table::Twins;
 
@@ -21,6 +21,8 @@ fn full() -> (Twins, &'static str, &'static str) {
 fn a_time_that_is_set_behind_a_search_is_found_by_the_next() {
     let tally = duet("table, a time set during a search").all(|tally| {
         let (twins, old, new) = full();
+        // As in `table::a_row_is_handed_from_one_writer_to_another`.
+        go();
         let mut stage = Stage::default();
         let its = twins.clone();
         let setter = stage.seated(move || assert!(its.expire_at(old, Some(std::time::Instant::now())).unwrap()));
