@@ -1,18 +1,12 @@
 //! HTTP on a connection, by any `tower` service: HTTP/1.1, and HTTP/2 for who begins with its preface.
 //!
-//! # Leaving without losing a request
-//! Of HTTP/2 the protocol sees to it: GOAWAY names the last stream that is answered. Of HTTP/1.1: every response says `Connection: close` from then on, and the
-//! connection is closed after it. What is left are connections on which nothing is under way. To close one at once might meet a request that is on its way to
-//! us, which would be lost; so each has some time in which its client may ask once more, and what is closed then has asked nothing for so long, and nothing
-//! has arrived.
+//! Who leaves loses no request: of HTTP/2 the protocol sees to it, for GOAWAY names the last stream that is answered; of HTTP/1.1 [`part`] does.
 #![forbid(unsafe_code)]
 
 use std::convert::Infallible;
 use std::error::Error as StdError;
-use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 
 use http_body_util::{Either, Empty};
@@ -25,22 +19,22 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::task::spawn_local;
-use tokio::time::timeout;
 use tower_service::Service;
 
 use super::calls::guarded;
 use super::conn::serve::Manners;
 use super::conn::stream::Stream;
 use super::handler::Bytes;
+use super::parting::part;
 use super::watched::{Seen, Watched};
 use super::worker::Worker;
 
 /// A request's head must be complete so long after we began to wait for it; which also bounds how long an idle connection lives.
-const HEAD_TIME: Duration = Duration::from_secs(10);
+pub(super) const HEAD_TIME: Duration = Duration::from_secs(10);
 /// A response of which the client takes nothing for so long is given up.
-const WRITE_TIME: Duration = Duration::from_secs(10);
+pub(super) const WRITE_TIME: Duration = Duration::from_secs(10);
 /// The most of one request's head, or of responses not yet taken, that is kept.
-const BUFFER: usize = 64 * 1024;
+pub(super) const BUFFER: usize = 64 * 1024;
 
 /// Serves one connection to its end.
 pub(super) type ServeOne = Rc<dyn Fn(Stream, Worker, Manners) -> Pin<Box<dyn Future<Output = ()>>>>;
@@ -112,26 +106,7 @@ where
         let _ = connection.await;
         return;
     }
-    loop {
-        if timeout(manners.linger, connection.as_mut()).await.is_ok() {
-            return;
-        }
-        let look = poll_fn(|cx| {
-            seen.look();
-            if connection.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(true);
-            }
-            // In the same breath, so that between the look and the end there is no turn of the loop. In the middle of a response that is being
-            // written this ends the connection after it.
-            if seen.is_idle() {
-                connection.as_mut().graceful_shutdown();
-            }
-            Poll::Ready(false)
-        });
-        if look.await {
-            return;
-        }
-    }
+    let _ = part(connection, &seen, manners.linger, |connection| connection.graceful_shutdown()).await;
 }
 
 type Answer<B> = Response<Either<B, Empty<Bytes>>>;

@@ -33,6 +33,7 @@ use super::conn::{Conn, Marks};
 use super::land::Land;
 use super::listen::open::Tuning;
 use super::mail::Mail;
+use super::parting::linger;
 use super::ports::{self, Terms};
 use super::timers::Timers;
 use super::worker::{Inner, Worker};
@@ -47,9 +48,6 @@ use crate::{Error, Result};
 const LEFT: i32 = 0;
 /// It could not boot.
 const NOT_BOOTED: i32 = 1;
-
-/// How long a connection on which nothing is under way stays open when its worker leaves.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// Runs a process; returns its exit status.
 pub(super) fn live(land: &Rc<Land>, post: Post) -> i32 {
@@ -292,7 +290,7 @@ fn terms(land: &Land, index: usize) -> Terms {
     let optional = |time: Duration| (!time.is_zero()).then_some(time);
     let grace = config.stop_grace.min(config.reload_grace);
     Terms {
-        manners: Manners { idle: optional(config.heartbeat_idle_time), linger: (grace / 4).min(LINGER) },
+        manners: Manners { idle: optional(config.heartbeat_idle_time), linger: linger(grace) },
         marks: Marks {
             most: config.socket_buffer_size as usize,
             high: config.high_watermark() as usize,

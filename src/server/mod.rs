@@ -14,7 +14,7 @@
 //! | `master` `manager` | crews (`process::crew`): one watches over the other, the other over everybody else |
 //! | `life` `worker` | a process's life: boot, work, leave; what its handler can ask of it |
 //! | `handler` `calls` | what is called where; calls without their type, and what becomes of one that fails |
-//! | `ports` `conn` `packet` `http` `watched` | what arrives: connections whose bytes the handler reads, datagrams, HTTP by a tower service |
+//! | `ports` `conn` `packet` `http` `watched` `parting` | what arrives: connections whose bytes the handler reads, datagrams, HTTP by a tower service |
 //! | `mail` `timers` | messages between processes; closures on the shared timer |
 //! | `board` | the scoreboard: a cache line a life |
 //! | `config` | all settings: from the builder, a TOML file, the environment; checked as a whole |
@@ -61,6 +61,7 @@ mod manager;
 mod master;
 mod notify;
 mod packet;
+mod parting;
 mod pidfile;
 mod ports;
 #[cfg(test)]

@@ -9,27 +9,18 @@ use super::board::Board;
 use super::events::Events;
 use super::http;
 use super::options::EventKind;
+use crate::server::http::{BUFFER, HEAD_TIME, WRITE_TIME};
+use crate::server::parting::part;
 use crate::server::watched::{Seen, Watched};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
-use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::timeout;
-
-const HEAD_TIME: Duration = Duration::from_secs(10);
-const WRITE_TIME: Duration = Duration::from_secs(10);
-/// How long a connection on which nothing is under way stays open when its worker leaves: a client that uses it often asks once more
-/// in that time, and is told `Connection: close`; one that does not will hardly ask just when we close.
-pub(super) const LINGER: Duration = Duration::from_secs(1);
-/// The most of one request's head, or of responses not yet taken, that is kept.
-const BUFFER: usize = 64 * 1024;
 
 /// What all connections of one worker share.
 pub(super) struct Desk {
@@ -95,31 +86,7 @@ pub(super) async fn serve(stream: TcpStream, desk: Rc<Desk>, leaving: watch::Rec
         // An error means that the worker's main future is gone, which is as good a reason to leave.
         _ = stopping.wait_for(|leaving| *leaving) => {}
     }
-    // From here on every response says `Connection: close`, and hyper closes after it. What is left are those on which nothing
-    // is under way. To close one at once might meet a request that is on its way to us, which would be lost; so they have some time in
-    // which to ask once more. What is closed then has asked nothing for so long, and nothing has arrived.
-    let end = loop {
-        if let Ok(end) = timeout(desk.linger, connection.as_mut()).await {
-            break end;
-        }
-        let look = poll_fn(|cx| {
-            seen.look();
-            match connection.as_mut().poll(cx) {
-                Poll::Ready(end) => Poll::Ready(Some(end)),
-                Poll::Pending => {
-                    // In the same breath, so that between the look and the end there is no turn of the loop. In the middle of a response
-                    // that is being written this ends the connection after it.
-                    if seen.is_idle() {
-                        connection.as_mut().graceful_shutdown();
-                    }
-                    Poll::Ready(None)
-                }
-            }
-        });
-        if let Some(end) = look.await {
-            break end;
-        }
-    };
+    let end = part(connection, &seen, desk.linger, |connection| connection.graceful_shutdown()).await;
     count_refusal(&desk, &client, &end);
 }
 

@@ -11,6 +11,7 @@ use super::rates::Rates;
 use super::worker::{self, Tools};
 use crate::process::crew::{Crew, Demand, Duty, Member, Post, Role, Told, Trade};
 use crate::process::supervise::{Outcome, Policy};
+use crate::server::parting::linger;
 use crate::{Error, Result, Timer};
 use rustix::event::{PollFd, PollFlags};
 use std::net::{SocketAddr, TcpListener};
@@ -71,7 +72,7 @@ pub(super) fn manage(
         events: Some(Events::new()?),
         timer,
         told: 0,
-        linger: worker::linger(Duration::from_millis(policy.grace)),
+        linger: linger(Duration::from_millis(policy.grace)),
     };
     let mut crew = Crew::new(CALL, vec![Duty { role: Role::Worker, places: workers, policy }])?;
     match crew.run(&mut manager)? {

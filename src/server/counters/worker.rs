@@ -9,7 +9,7 @@
 #![forbid(unsafe_code)]
 
 use super::board::Board;
-use super::connection::{Desk, LINGER, serve};
+use super::connection::{Desk, serve};
 use super::events::Events;
 use super::options::EventKind;
 use crate::process::crew::{ORPHAN, Post};
@@ -44,11 +44,6 @@ pub(super) struct Tools {
     pub(super) events: Events,
     /// How long it waits, when it leaves, for connections to show whether they are idle.
     pub(super) linger: Duration,
-}
-
-/// How long to linger when a worker has `grace` to leave: most of it is for those that have something under way.
-pub(super) fn linger(grace: Duration) -> Duration {
-    (grace / 4).min(LINGER)
 }
 
 /// Runs a worker; returns its exit status.
