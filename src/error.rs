@@ -155,10 +155,10 @@ pub enum Error {
         /// What is wrong there.
         why: String,
     },
-    /// A file cannot be read, made or written.
-    #[error("the {what} file {path:?}: {source}")]
+    /// A file cannot be read, made or written; a directory cannot be what it was named for.
+    #[error("the {what} {path:?}: {source}")]
     BadFile {
-        /// Which file.
+        /// Which file or directory.
         what: &'static str,
         /// Its path.
         path: PathBuf,
@@ -306,16 +306,6 @@ pub enum Error {
     UnknownGroup {
         /// The name asked for.
         name: String,
-    },
-    /// A path cannot be used for what it was given for.
-    #[error("{what} {path:?}: {source}")]
-    Path {
-        /// What it was given for.
-        what: &'static str,
-        /// The path.
-        path: std::path::PathBuf,
-        /// What the kernel said.
-        source: io::Error,
     },
     /// The kernel did not let this process become who it is to be.
     #[error("cannot {step} {wanted}: {source}")]

@@ -195,7 +195,7 @@ fn missing() {
     let privileges = Privileges::new();
     assert_eq!(spawn(privileges.clone().user("nemo")), "there is no user \"nemo\" on this machine");
     assert_eq!(spawn(privileges.clone().group("nulli")), "there is no group \"nulli\" on this machine");
-    assert!(spawn(privileges.chroot("/no/place")).starts_with("chroot \"/no/place\": No such file"));
+    assert!(spawn(privileges.chroot("/no/place")).starts_with("the new root directory \"/no/place\": No such file"));
     let out = Process::builder("never").buffer(8).spawn(|_| ()).unwrap_err();
     assert!(matches!(out, Error::OutOfRange { value: 8, .. }), "{out}");
 }

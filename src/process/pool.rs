@@ -163,7 +163,7 @@ impl<'a> Pool<'a> {
     ///
     /// # Errors
     /// Before anything is started: [`Error::Threads`] when this process has more than one; [`Error::OutOfRange`] names what, the value and the range;
-    /// [`Error::NameTooLong`]; [`Error::UnknownUser`], [`Error::UnknownGroup`], [`Error::Path`]. Afterwards: [`Error::NeverReady`] when the workers die again and
+    /// [`Error::NameTooLong`]; [`Error::UnknownUser`], [`Error::UnknownGroup`], [`Error::BadFile`]. Afterwards: [`Error::NeverReady`] when the workers die again and
     /// again before any of them is ready; [`Error::System`].
     pub fn run<S: Status>(mut self, worker: impl FnMut(&Context) -> S) -> Result<()> {
         one_thread(CALL)?;

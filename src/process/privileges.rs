@@ -88,7 +88,7 @@ impl Privileges {
     /// [`ProcessBuilder::privileges`](super::ProcessBuilder::privileges) and [`Pool::privileges`](super::Pool::privileges) do for their children alone.
     ///
     /// # Errors
-    /// With nothing changed: [`Error::UnknownUser`], [`Error::UnknownGroup`], [`Error::Path`]. After any other error the process is neither what it was nor what
+    /// With nothing changed: [`Error::UnknownUser`], [`Error::UnknownGroup`], [`Error::BadFile`]. After any other error the process is neither what it was nor what
     /// it is to be, and **has to end**: [`Error::Privileges`] names the step that the kernel refused, [`Error::NotGivenUp`] what was found when all was read back.
     ///
     /// # Examples
@@ -104,7 +104,7 @@ impl Privileges {
     /// Looks everything up. To be called before the fork.
     ///
     /// # Errors
-    /// [`Error::UnknownUser`], [`Error::UnknownGroup`], [`Error::Path`].
+    /// [`Error::UnknownUser`], [`Error::UnknownGroup`], [`Error::BadFile`].
     pub(crate) fn resolve(&self) -> Result<Resolved> {
         let user = self.user.as_deref().map(find_user).transpose()?;
         let group = match (&self.group, &user) {
@@ -155,7 +155,7 @@ fn find_group(name: &str) -> Result<Named> {
 }
 
 fn directory(path: &Path) -> Result<PathBuf> {
-    let refused = |source| Error::Path { what: "chroot", path: path.into(), source };
+    let refused = |source| Error::BadFile { what: "new root directory", path: path.into(), source };
     let whole = path.canonicalize().map_err(refused)?;
     if whole.metadata().map_err(refused)?.is_dir() {
         Ok(whole)

@@ -113,7 +113,7 @@ impl ProcessBuilder {
     ///
     /// # Errors
     /// Before there is a child: [`Error::Threads`] when this process has more than one; [`Error::NameTooLong`] for a name of more than 15 bytes, the kernel's
-    /// limit; [`Error::UnknownUser`], [`Error::UnknownGroup`], [`Error::Path`]; [`Error::OutOfRange`] and [`Error::System`] as
+    /// limit; [`Error::UnknownUser`], [`Error::UnknownGroup`], [`Error::BadFile`]; [`Error::OutOfRange`] and [`Error::System`] as
     /// [`ChannelBuilder::build`](crate::ChannelBuilder::build). Afterwards, when there is none any more: [`Error::Boot`] says what went wrong in it.
     pub fn spawn<S: Status>(self, closure: impl FnOnce(&Link) -> S) -> Result<Process> {
         let boot = Boot {

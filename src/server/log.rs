@@ -186,7 +186,7 @@ impl Log {
 fn open_file(path: &Path) -> Result<OwnedFd> {
     let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
     open(path, flags, Mode::from_raw_mode(0o640)).map_err(|error| Error::BadFile {
-        what: "log",
+        what: "log file",
         path: path.to_owned(),
         source: error.into(),
     })

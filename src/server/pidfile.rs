@@ -33,7 +33,7 @@ impl PidFile {
     /// [`Error::AlreadyRunning`] names the server that holds it; [`Error::BadFile`]: it is no file that could be one (a link, a directory, a device), or not
     /// allowed.
     pub(crate) fn new(path: &Path) -> Result<Self> {
-        let bad = |error: io::Error| Error::BadFile { what: "pid", path: path.to_owned(), source: error };
+        let bad = |error: io::Error| Error::BadFile { what: "pid file", path: path.to_owned(), source: error };
         for _ in 0..TRIES {
             // A link could lead to any file of the system's, which would then be overwritten with root's rights.
             let flags =
@@ -73,7 +73,7 @@ impl PidFile {
     /// [`Error::BadFile`] when its id could not be written; it removes the file all the same.
     pub(crate) fn adopt(&mut self) -> Result<()> {
         self.owner = std::process::id();
-        self.write().map_err(|source| Error::BadFile { what: "pid", path: self.path.clone(), source })
+        self.write().map_err(|source| Error::BadFile { what: "pid file", path: self.path.clone(), source })
     }
 
     fn write(&self) -> io::Result<()> {

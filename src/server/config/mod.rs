@@ -262,7 +262,7 @@ impl Config {
     pub fn with_file(self, path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let text = std::fs::read_to_string(path).map_err(|source| Error::BadFile {
-            what: "config",
+            what: "config file",
             path: path.to_owned(),
             source,
         })?;
