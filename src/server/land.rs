@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use super::board::{Board, Stats};
-use super::calls::Calls;
+use super::calls::{Calls, guarded_now};
 use super::config::Config;
 use super::log::{Level, Log};
 use super::pidfile::PidFile;
@@ -132,8 +132,15 @@ impl Land {
         self.config.borrow().task_workers as usize
     }
 
-    pub(super) fn places(&self) -> usize {
-        self.workers() + self.task_workers() + self.users.len()
+    /// Calls one of the handler's plain functions; what goes wrong in it is told, and that is all.
+    pub(super) fn hook(&self, what: &str, call: impl FnOnce(&dyn Calls)) {
+        let called = guarded_now(|| {
+            call(&*self.calls);
+            Ok(())
+        });
+        if let Err(why) = called {
+            self.log.line(Level::Error, format_args!("{what}: {why}"));
+        }
     }
 
     /// What the process list shows of a process, where a title is set.

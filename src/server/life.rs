@@ -31,6 +31,7 @@ use super::config::check::open_files;
 use super::conn::serve::Manners;
 use super::conn::{Conn, Marks};
 use super::land::Land;
+use super::listen::accept::SHORTAGE_WAIT;
 use super::listen::open::Tuning;
 use super::mail::Mail;
 use super::parting::linger;
@@ -129,9 +130,6 @@ fn worker(land: &Rc<Land>, post: &Post, leaving: watch::Receiver<bool>) -> Resul
     let inner = Inner {
         member,
         life,
-        workers: land.workers(),
-        places: land.places(),
-        board: land.board.clone(),
         mouth: post.mouth.clone(),
         land: land.clone(),
         mail: Mail::new(land.bus.clone(), member.id)?,
@@ -164,7 +162,10 @@ async fn work(land: &Rc<Land>, worker: &Worker, asked: &AsyncFd<OwnedFd>, leave:
                 spawn_local(ports::open(port, worker, &terms)?);
             }
         }
-        Role::Task => worker.spawn(run_tasks(land.clone(), worker.clone())),
+        Role::Task => {
+            let (land, of) = (land.clone(), worker.clone());
+            worker.spawn(async move { keep_up(&of, "tasks", async || run_tasks(&land, &of).await).await });
+        }
         Role::User => worker.spawn(run_body(land.clone(), worker.clone(), leave.clone())),
     }
     land.board.say(member.slot, State::Serving);
@@ -219,7 +220,7 @@ async fn keep_up(worker: &Worker, what: &str, run: impl AsyncFn() -> Result<()>)
         if !std::mem::replace(&mut told, true) {
             worker.complain(format_args!("{what} are held up, trying again until it works: {error}"));
         }
-        tokio::time::sleep(super::listen::accept::SHORTAGE_WAIT).await;
+        tokio::time::sleep(SHORTAGE_WAIT).await;
     }
 }
 
@@ -235,28 +236,20 @@ async fn hear_answers(worker: &Worker, calls: &Rc<dyn Calls>) -> Result<()> {
     }
 }
 
-async fn run_tasks(land: Rc<Land>, worker: Worker) {
-    let Some(queue) = &land.tasks else { return };
+async fn run_tasks(land: &Land, worker: &Worker) -> Result<()> {
+    let Some(queue) = &land.tasks else { return Ok(()) };
     let desk = queue.worker();
     loop {
         let task = tokio::select! {
             biased;
-            () = worker.exiting() => return,
-            task = desk.take() => task,
-        };
-        let task = match task {
-            Ok(task) => task,
-            Err(error) => {
-                worker.complain(format_args!("cannot take a task, trying again: {error}"));
-                tokio::time::sleep(super::listen::accept::SHORTAGE_WAIT).await;
-                continue;
-            }
+            () = worker.exiting() => return Ok(()),
+            task = desk.take() => task?,
         };
         let id = task.id();
         let done = if land.async_tasks {
-            worker.call(guarded(land.calls.task_async(&worker, &task))).await
+            worker.call(guarded(land.calls.task_async(worker, &task))).await
         } else {
-            worker.call(async { guarded_now(|| land.calls.task(&worker, &task)) }).await
+            worker.call(async { guarded_now(|| land.calls.task(worker, &task)) }).await
         };
         worker.count(Count::Task);
         let told = match &done {

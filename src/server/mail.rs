@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::board::no_place;
 use super::calls::{Calls, guarded};
 use super::conn::ConnId;
 use super::worker::Worker;
@@ -68,18 +69,15 @@ pub(super) struct Mail {
 
 impl Mail {
     pub(super) fn new(bus: Bus, place: usize) -> Result<Mail> {
-        let place = u32::try_from(place).map_err(|_| super::board::no_place(place, 0))?;
-        Ok(Mail { bus, place, tenancy: RefCell::new(None) })
+        Ok(Mail { place: slot(&bus, place)?, bus, tenancy: RefCell::new(None) })
     }
 
     pub(super) async fn send(&self, to: usize, order: &Order<'_>) -> Result<()> {
-        let to = u32::try_from(to).map_err(|_| super::board::no_place(to, 0))?;
-        self.bus.send(self.address(), to, &order.to_bytes()).await
+        self.bus.send(self.address(), slot(&self.bus, to)?, &order.to_bytes()).await
     }
 
     pub(super) fn try_send(&self, to: usize, order: &Order<'_>) -> Result<()> {
-        let to = u32::try_from(to).map_err(|_| super::board::no_place(to, 0))?;
-        self.bus.try_send(self.address(), to, &order.to_bytes())
+        self.bus.try_send(self.address(), slot(&self.bus, to)?, &order.to_bytes())
     }
 
     /// Of a process that has not come into its inbox yet the place alone.
@@ -122,6 +120,12 @@ impl Mail {
         drop(inbox);
         Ok(())
     }
+}
+
+/// The slot of a place's inbox.
+fn slot(bus: &Bus, place: usize) -> Result<u32> {
+    let places = bus.roll().slots();
+    u32::try_from(place).ok().filter(|_| place < places).ok_or_else(|| no_place(place, places))
 }
 
 async fn carry_out(worker: &Worker, calls: &Rc<dyn Calls>, from: usize, message: &[u8]) {

@@ -11,7 +11,6 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
-use super::calls::guarded_now;
 use super::config::Config;
 use super::handler::WorkerError;
 use super::land::Land;
@@ -60,9 +59,9 @@ pub(super) fn manage(land: Rc<Land>, post: Post) -> i32 {
         }
         let missing = (0..land.workers() + land.task_workers()).collect();
         let mut manager = Manager { land: land.clone(), mouth, lifeline, orphaned: false, missing, told_ready: false };
-        manager.hook("manager_start", |land| land.calls.manager_start());
+        land.hook("manager_start", |calls| calls.manager_start());
         let outcome = crew.run(&mut manager);
-        manager.hook("manager_stop", |land| land.calls.manager_stop());
+        land.hook("manager_stop", |calls| calls.manager_stop());
         outcome
     };
     let outcome = run();
@@ -106,17 +105,6 @@ impl Manager {
         self.land.log.line(level, text);
     }
 
-    /// Calls the handler; what goes wrong in it is told, and that is all.
-    fn hook(&self, what: &str, call: impl FnOnce(&Land)) {
-        let called = guarded_now(|| {
-            call(&self.land);
-            Ok(())
-        });
-        if let Err(why) = called {
-            self.log(Level::Error, format_args!("{what}: {why}"));
-        }
-    }
-
     fn ready(&mut self, member: Member) {
         self.missing.retain(|id| *id != member.id);
         if self.missing.is_empty() && !std::mem::replace(&mut self.told_ready, true) {
@@ -139,7 +127,7 @@ impl Manager {
         };
         let again = again.map(Duration::from_millis);
         let error = WorkerError { id: member.id, pid: pid.unsigned_abs(), status, signal, again };
-        self.hook("worker_error", |land| land.calls.worker_error(&error));
+        self.land.hook("worker_error", |calls| calls.worker_error(&error));
     }
 }
 
@@ -161,10 +149,10 @@ impl Trade for Manager {
             Told::Ready { member, .. } => self.ready(member),
             Told::Vacated { member, crashed, .. } => self.vacated(member, crashed),
             Told::Died { member, pid, end, again } => self.died(member, pid, end, again),
-            Told::Reloading => self.hook("before_reload", |land| land.calls.before_reload()),
+            Told::Reloading => self.land.hook("before_reload", |calls| calls.before_reload()),
             Told::Reloaded { .. } => {
                 self.land.board.reloaded();
-                self.hook("after_reload", |land| land.calls.after_reload());
+                self.land.hook("after_reload", |calls| calls.after_reload());
                 self.mouth.say(&What::Renewed);
             }
             _ => {}

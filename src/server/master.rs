@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::calls::guarded_now;
 use super::daemon::Report;
 use super::land::Land;
 use super::log::Level;
@@ -55,13 +54,7 @@ pub(super) fn run(land: Land, notifier: Notifier, report: Option<&mut Report>) -
     let outcome = crew.run(&mut master);
     let Master { end, .. } = master;
     drop(crew);
-    let hook = guarded_now(|| {
-        land.calls.shutdown();
-        Ok(())
-    });
-    if let Err(why) = hook {
-        land.log.line(Level::Error, format_args!("shutdown: {why}"));
-    }
+    land.hook("shutdown", |calls| calls.shutdown());
     if let Some(error) = end.take() {
         return Err(error);
     }
@@ -90,14 +83,7 @@ impl Master<'_> {
         if let Some(Err(error)) = self.report.as_mut().map(|report| report.ready()) {
             self.end.set(Some(error));
         }
-        let land = &self.land;
-        let hook = guarded_now(|| {
-            land.calls.start(&land.stats());
-            Ok(())
-        });
-        if let Err(why) = hook {
-            self.log(Level::Error, format_args!("start: {why}"));
-        }
+        self.land.hook("start", |calls| calls.start(&self.land.stats()));
     }
 
     fn tell_ready(&self) {
@@ -143,14 +129,7 @@ impl Trade for Master<'_> {
             Told::Failed { .. } | Told::NotStarted { .. } | Told::StartsLater { .. } => self.log(Level::Error, told),
             Told::Closing => {
                 self.complain("tell the service manager", self.notifier.stopping());
-                let land = &self.land;
-                let hook = guarded_now(|| {
-                    land.calls.before_shutdown();
-                    Ok(())
-                });
-                if let Err(why) = hook {
-                    self.log(Level::Error, format_args!("before_shutdown: {why}"));
-                }
+                self.land.hook("before_shutdown", |calls| calls.before_shutdown());
             }
             _ => {}
         }

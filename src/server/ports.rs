@@ -5,7 +5,6 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::net::{UdpSocket, UnixDatagram};
@@ -142,8 +141,8 @@ async fn accept(mut acceptor: Acceptor, server: Server, tcp: bool, worker: Worke
 
 fn loads(worker: &Worker) -> Loads {
     let inner = &*worker.inner;
-    let (total, workers) = inner.board.loads(inner.workers);
-    Loads { mine: inner.board.open(inner.member.slot), total, workers }
+    let (total, workers) = inner.land.board.loads(inner.land.workers());
+    Loads { mine: inner.land.board.open(inner.member.slot), total, workers }
 }
 
 /// Serves a connection beside the others.
@@ -186,14 +185,14 @@ struct Open(Worker);
 impl Open {
     fn new(worker: &Worker) -> Open {
         worker.count(Count::Accepted);
-        worker.inner.board.connection(worker.inner.member.slot, true);
+        worker.inner.land.board.connection(worker.inner.member.slot, true);
         Open(worker.clone())
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.inner.board.connection(self.0.inner.member.slot, false);
+        self.0.inner.land.board.connection(self.0.inner.member.slot, false);
     }
 }
 
@@ -217,7 +216,7 @@ async fn receive(socket: Rc<Datagrams>, calls: Rc<dyn Calls>, worker: Worker) {
                 if !std::mem::replace(&mut told, true) {
                     worker.complain(format_args!("cannot receive, trying again until it works: {error}"));
                 }
-                tokio::time::sleep(Duration::from_millis(75)).await;
+                tokio::time::sleep(SHORTAGE_WAIT).await;
                 continue;
             }
         };

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::spawn_local;
 
-use super::board::{Board, Count, Stats, no_place};
+use super::board::{Count, Stats};
 use super::calls::guarded;
 use super::conn::{Conn, ConnId};
 use super::handler::Bytes;
@@ -31,9 +31,6 @@ pub(super) struct Inner {
     pub(super) member: Member,
     /// Another one for each life of the place.
     pub(super) life: u32,
-    pub(super) workers: usize,
-    pub(super) places: usize,
-    pub(super) board: Board,
     pub(super) mouth: Mouth,
     pub(super) land: Rc<Land>,
     pub(super) mail: Mail,
@@ -183,7 +180,7 @@ impl Worker {
     /// # Errors
     /// [`Error::OutOfRange`] for a place that there is not; [`Error::TooLong`]; [`Error::System`].
     pub async fn send_message(&self, to: usize, data: impl AsRef<[u8]>) -> Result<()> {
-        self.order(to, &Order::Message(data.as_ref())).await
+        self.inner.mail.send(to, &Order::Message(data.as_ref())).await
     }
 
     /// The same without waiting.
@@ -191,17 +188,7 @@ impl Worker {
     /// # Errors
     /// [`Error::Full`]; as [`send_message`](Worker::send_message).
     pub fn try_send_message(&self, to: usize, data: impl AsRef<[u8]>) -> Result<()> {
-        if to >= self.inner.places {
-            return Err(no_place(to, self.inner.places));
-        }
         self.inner.mail.try_send(to, &Order::Message(data.as_ref()))
-    }
-
-    async fn order(&self, to: usize, order: &Order<'_>) -> Result<()> {
-        if to >= self.inner.places {
-            return Err(no_place(to, self.inner.places));
-        }
-        self.inner.mail.send(to, order).await
     }
 
     /// Sends bytes on a connection, whichever process holds it. When it returns, they are queued here, or on their way to the process that holds it: whether the
@@ -216,7 +203,7 @@ impl Worker {
             if data.len() > max {
                 return Err(Error::TooLong { len: data.len(), max });
             }
-            return self.order(id.worker(), &Order::Send(id, &data)).await;
+            return self.inner.mail.send(id.worker(), &Order::Send(id, &data)).await;
         }
         let Some(conn) = self.conn(id) else { return Err(Error::Closed) };
         conn.send(data).await
@@ -228,7 +215,7 @@ impl Worker {
     /// [`Error::Closed`] when it is this one's and gone already; as [`send_message`](Worker::send_message).
     pub async fn close(&self, id: ConnId) -> Result<()> {
         if id.worker() != self.id() {
-            return self.order(id.worker(), &Order::Close(id)).await;
+            return self.inner.mail.send(id.worker(), &Order::Close(id)).await;
         }
         self.conn(id).map(|conn| conn.close()).ok_or(Error::Closed)
     }
@@ -299,7 +286,7 @@ impl Worker {
                 all.push(format!("{n} {what}"));
             }
         };
-        say(usize::try_from(inner.board.open(inner.member.slot)).unwrap_or(usize::MAX), "connections open");
+        say(usize::try_from(inner.land.board.open(inner.member.slot)).unwrap_or(usize::MAX), "connections open");
         say(inner.unanswered(), "tasks without an answer");
         say(inner.under_way.get(), "futures in all");
         say(inner.timers.len(), "timers (which nobody waits for)");
@@ -313,7 +300,7 @@ impl Worker {
 
     /// A call of the handler, which the board shows while it is under way.
     pub(super) async fn call<T>(&self, call: impl Future<Output = T>) -> T {
-        let _busy = self.inner.board.busy(self.inner.member.slot);
+        let _busy = self.inner.land.board.busy(self.inner.member.slot);
         call.await
     }
 
@@ -329,7 +316,7 @@ impl Worker {
     pub(super) fn count(&self, what: Count) {
         let inner = &*self.inner;
         let counts = matches!(what, Count::Request | Count::Task);
-        inner.board.count(inner.member.slot, what);
+        inner.land.board.count(inner.member.slot, what);
         if counts {
             inner.requests.set(inner.requests.get() + 1);
             if inner.enough == Some(inner.requests.get()) {
