@@ -9,7 +9,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use arbitrary::Unstructured;
-use common::{Child, Dice, Exit, in_child, note};
+use common::dice::Dice;
+use common::{Child, Exit, in_child, note};
 use commons::harness::crew::{Address, Bus, BusSize, Inbox, Message, Roll};
 use commons::{Error, recover};
 use fuse::{BURNT, risk};

@@ -10,7 +10,8 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use arrivals::{CONSUMERS, Excuses, HAND, IDLE, LEASED, LEASES, Ledger, MOST, POPS, PRODUCERS, id};
-use common::{Child, Dice, Exit, in_child, note};
+use common::dice::Dice;
+use common::{Child, Exit, in_child, note};
 use commons::{Channel, Error, recover};
 use ledger::{Numbers, setting};
 

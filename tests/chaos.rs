@@ -6,7 +6,8 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Child, Dice, in_child, note, until, until_within};
+use common::dice::Dice;
+use common::{Child, in_child, note, until, until_within};
 use commons::{Atomic, AtomicLong, Counter, Lock, RwLock, Semaphore, recover};
 use rustix::process::Signal;
 

@@ -1,10 +1,12 @@
 //! How a server comes into the world: daemons, pid files, socket activation, a log of several processes, and the spread of connections.
 //!
 //! What forks, or looks at its own environment, must have one thread, and libtest has more; so this file has its own `main`. A test starts this program again
-//! in a role. It answers `--list` and `--exact` as libtest does.
+//! in a role.
 
 #[path = "served/mod.rs"]
 mod served;
+#[path = "single/mod.rs"]
+mod single;
 
 use commons::server::harness::{
     Spread, daemonize, log_from_processes, log_to_standard_error, open_all, spread, with_pid_file,
@@ -19,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output, Stdio};
 use std::time::Duration;
 
-const TESTS: &[(&str, fn())] = &[
+const TESTS: &[single::Test] = &[
     ("the_starter_of_a_daemon_returns_when_it_is_ready", a_daemon_that_is_ready),
     ("the_starter_of_a_daemon_says_why_it_failed", daemons_that_fail),
     ("a_daemon_whose_starter_is_gone_ends", a_daemon_without_a_starter),
@@ -41,29 +43,7 @@ fn main() -> ExitCode {
             }
         };
     }
-    if arguments.iter().any(|argument| argument == "--list") {
-        let ignored = arguments.iter().any(|argument| argument == "--ignored");
-        for (name, _) in TESTS.iter().filter(|_| !ignored) {
-            say(&mut std::io::stdout(), &format!("{name}: test"));
-        }
-        return ExitCode::SUCCESS;
-    }
-    let exact = arguments.iter().any(|argument| argument == "--exact");
-    let filters: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    let wanted = |name: &str| {
-        filters.is_empty() || filters.iter().any(|filter| if exact { name == *filter } else { name.contains(*filter) })
-    };
-    let mut failed = 0;
-    for (name, test) in TESTS.iter().filter(|(name, _)| wanted(name)) {
-        let passed = std::panic::catch_unwind(test).is_ok();
-        say(&mut std::io::stdout(), &format!("test {name} ... {}", if passed { "ok" } else { "FAILED" }));
-        failed += u8::from(!passed);
-    }
-    say(
-        &mut std::io::stdout(),
-        &format!("test result: {}. {failed} failed", if failed == 0 { "ok" } else { "FAILED" }),
-    );
-    ExitCode::from(if failed == 0 { 0 } else { 101 })
+    single::run(TESTS)
 }
 
 fn say(to: &mut impl Write, line: &str) {

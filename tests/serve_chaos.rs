@@ -86,7 +86,7 @@ enum Undo {
 struct Chaos<'a> {
     fleet: &'a Fleet,
     disk: &'a Disk,
-    dice: fleet::Dice,
+    dice: fleet::dice::Dice,
     seed: u64,
     /// One at a time: else all workers might be stopped at once, and nobody left to answer.
     in_force: Option<(Instant, Undo)>,
@@ -285,7 +285,7 @@ fn chaos() {
         let mut chaos = Chaos {
             fleet: &fleet,
             disk: &disk,
-            dice: fleet::Dice::new(seed),
+            dice: fleet::dice::Dice::new(seed),
             seed,
             in_force: None,
             manager,

@@ -7,7 +7,8 @@ mod ledger;
 
 use std::time::{Duration, Instant};
 
-use common::{Dice, Exit, die, in_child, leave, note, until};
+use common::dice::Dice;
+use common::{Exit, die, in_child, leave, note, until};
 use commons::{Atomic, Error, Outcome, RowMut, Table, recover};
 use ledger::{Thrice, setting};
 

@@ -6,7 +6,8 @@ mod memory;
 
 use std::time::{Duration, Instant};
 
-use common::{Dice, note, skipped};
+use common::dice::Dice;
+use common::{note, skipped};
 use commons::{Error, Outcome, Region, Schema, Table, TableBuilder};
 use memory::words;
 

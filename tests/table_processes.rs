@@ -6,7 +6,8 @@ mod ledger;
 
 use std::time::{Duration, Instant};
 
-use common::{Child, Dice, in_child, note, until_within};
+use common::dice::Dice;
+use common::{Child, in_child, note, until_within};
 use commons::{Error, Outcome, Row, recover};
 use ledger::{Numbers, Thrice, setting, text};
 

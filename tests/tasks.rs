@@ -8,7 +8,8 @@ mod ledger;
 
 use std::time::{Duration, Instant};
 
-use common::{Child, Dice, Exit, die, in_child, note, sleep_for_ever, until};
+use common::dice::Dice;
+use common::{Child, Exit, die, in_child, note, sleep_for_ever, until};
 use commons::harness::crew::{Answer, Ledger, Roll, Sender, Task, TaskQueue, TaskSize, Tenancy};
 use commons::{Error, recover};
 use fuse::{BURNT, risk};

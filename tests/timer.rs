@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use commons::{Error, Region, Timer, TimerId};
 
-use common::Dice;
+use common::dice::Dice;
 
 const MS: Duration = Duration::from_millis(1);
 /// Nanoseconds in one.

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use commons::{Atomic, AtomicLong, Error, Timer, TimerId};
 
-use common::{Dice, Exit, in_child, until};
+use common::dice::Dice;
+use common::{Exit, in_child, until};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: u64 = 1_000_000_000;

@@ -9,6 +9,9 @@
 #![allow(clippy::print_stderr, reason = "what a failed test or a skipped one has to say")]
 #![allow(unsafe_code)]
 
+#[path = "../dice/mod.rs"]
+pub(crate) mod dice;
+
 use std::cell::Cell;
 use std::fs;
 use std::io::Read;
@@ -259,22 +262,6 @@ pub(crate) fn note(what: &str) {
 pub(crate) fn median(mut times: Vec<Duration>) -> Duration {
     times.sort();
     times[times.len() / 2]
-}
-
-/// A small generator of random numbers (xorshift64*), for schedules that can be told again by their seed.
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    pub(crate) fn new(seed: u64) -> Dice {
-        Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub(crate) fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % sides
-    }
 }
 
 /// The monotonic clock in nanoseconds: one that processes can compare.

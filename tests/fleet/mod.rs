@@ -4,6 +4,8 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 #![allow(unsafe_code)]
 
+#[path = "../dice/mod.rs"]
+pub(crate) mod dice;
 pub(crate) mod harm;
 pub(crate) mod load;
 pub(crate) mod page;
@@ -237,22 +239,6 @@ impl Figures {
 
     pub(crate) fn serving(&self, places: std::ops::Range<u64>) -> Vec<i32> {
         self.those("serving", places).into_iter().map(|(_, pid, _)| pid).collect()
-    }
-}
-
-/// A small generator of random numbers (xorshift64*), so that a run can be told again by its seed.
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    pub(crate) fn new(seed: u64) -> Dice {
-        Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub(crate) fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % sides
     }
 }
 

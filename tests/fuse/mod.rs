@@ -3,7 +3,7 @@
 
 #![allow(unsafe_code)]
 
-use crate::common::Dice;
+use crate::common::dice::Dice;
 
 /// Seconds after which a process that hangs is ended, as the fork harness has it.
 const ALARM: i64 = 60;

@@ -1,6 +1,6 @@
 //! Servers as processes of their own, for the tests of the server's API: the test binary starts itself again in a role, so that server and test are one
-//! program. And the tests' own `main`: a server has to begin in a process with one thread, which libtest's never have. It answers `--list` and `--exact` as
-//! libtest does, and runs a few tests side by side, for they mostly wait.
+//! program. And the tests' own `main`: a server has to begin in a process with one thread, which libtest's never have. It understands libtest's arguments, and
+//! runs a few tests side by side, for they mostly wait.
 //!
 //! Every wait is for an event, with a deadline. A server leads a process group, which is killed when the test ends, however it ends.
 
@@ -20,6 +20,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use libtest_mimic::{Arguments, Trial};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
 
 pub(crate) type Test = (&'static str, fn());
@@ -42,37 +43,16 @@ pub(crate) fn main(tests: &[Test]) -> ExitCode {
             }
         };
     }
-    if arguments.iter().any(|argument| argument == "--list") {
-        let ignored = arguments.iter().any(|argument| argument == "--ignored");
-        for (name, _) in tests.iter().filter(|_| !ignored) {
-            println(&format!("{name}: test"));
-        }
-        return ExitCode::SUCCESS;
-    }
-    let exact = arguments.iter().any(|argument| argument == "--exact");
-    let filters: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    let wanted = |name: &str| {
-        filters.is_empty() || filters.iter().any(|filter| if exact { name == *filter } else { name.contains(*filter) })
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(ABREAST);
+    let trial = |&(name, test): &Test| {
+        let run = move || {
+            test();
+            Ok(())
+        };
+        Trial::test(name, run)
     };
-    let waiting = Mutex::new(tests.iter().filter(|(name, _)| wanted(name)).collect::<Vec<_>>().into_iter());
-    let failed = Mutex::new(0);
-    let next = || waiting.lock().ok()?.next();
-    let work = || {
-        while let Some((name, test)) = next() {
-            let began = Instant::now();
-            let passed = std::thread::scope(|scope| {
-                let named = std::thread::Builder::new().name((*name).to_owned());
-                named.spawn_scoped(scope, test).expect("a thread").join().is_ok()
-            });
-            let (verdict, took) = (if passed { "ok" } else { "FAILED" }, began.elapsed().as_secs_f64());
-            println(&format!("test {name} ... {verdict} ({took:.2} s)"));
-            *failed.lock().expect("nobody panics with it") += u32::from(!passed);
-        }
-    };
-    std::thread::scope(|scope| (0..ABREAST).for_each(|_| drop(scope.spawn(work))));
-    let failed = failed.into_inner().expect("nobody panics with it");
-    println(&format!("test result: {}. {failed} failed", if failed == 0 { "ok" } else { "FAILED" }));
-    ExitCode::from(if failed == 0 { 0 } else { 101 })
+    libtest_mimic::run(&arguments, tests.iter().map(trial).collect()).exit_code()
 }
 
 pub(crate) fn println(line: &str) {
