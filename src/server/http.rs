@@ -90,6 +90,8 @@ where
     });
     let mut builder = auto::Builder::new(Here(worker.clone()));
     builder.http1().timer(TokioTimer::new()).header_read_timeout(head_time).max_buf_size(BUFFER);
+    // A client that has asked, and says nothing more, is still there to be answered.
+    builder.http1().half_close(true);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD_TIME).keep_alive_timeout(WRITE_TIME);
     let mut connection = pin!(builder.serve_connection(io, answer));
 
