@@ -8,6 +8,7 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 pub(crate) mod client;
+mod faults;
 mod run;
 pub(crate) mod server;
 
@@ -182,8 +183,13 @@ pub(crate) fn command(settings: &[(&str, &str)], arguments: &[&str]) -> Command 
     settings.iter().for_each(|(key, value)| {
         command.env(format!("COMMONS_{}", key.to_ascii_uppercase()), value);
     });
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    piped(&mut command);
     command
+}
+
+/// Its output comes to the test, and it leads a group.
+pub(crate) fn piped(command: &mut Command) -> &mut Command {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0)
 }
 
 const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
