@@ -206,7 +206,7 @@ fn bodies() {
         server.hold(&post("Content-Length: 10\r\nExpect: 100-continue", ""));
         server.flood(&post("Transfer-Encoding: chunked", "1;"), &[b'x'; 4096], 4 << 20);
         server.flood(&post("Transfer-Encoding: chunked", "0\r\n"), b"X-Trailer: 0123456789\r\n", 4 << 20);
-        server.flood(&post("Transfer-Encoding: chunked", ""), b"1\r\nx\r\n", 1 << 20);
+        server.flood(&post("Transfer-Encoding: chunked", ""), b"1\r\nx\r\n", 1 << 17);
     }
     server.holds("bodies");
     server.ends();
@@ -246,7 +246,7 @@ fn deaf() {
         socket2::SockRef::from(&broken).set_linger(Some(Duration::ZERO)).expect("an option");
         drop(broken);
     }
-    server.flood(b"", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 16 << 20);
+    server.flood(b"", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 4 << 20);
     server.holds("deaf");
     server.ends();
 }

@@ -69,6 +69,8 @@ fn boot(desk: Rc<Desk>, listener: TcpListener, life: OwnedFd, mouth: Rc<Mouth>, 
     let local = LocalSet::new();
     local.block_on(&runtime, async {
         let acceptor = Acceptor::new(&listener, false)?;
+        // It has its own handle, and nobody is let in from when that is gone.
+        drop(listener);
         let (asked, life) = (watch(asked.into())?, watch(life)?);
         mouth.say(&What::Ready);
         desk.tell(EventKind::Serving);
@@ -97,6 +99,7 @@ async fn run(desk: Rc<Desk>, mut acceptor: Acceptor, asked: &AsyncFd<OwnedFd>, m
     leave.send_replace(true);
     desk.tell(EventKind::Leaving { open: desk.board.open(desk.slot).unsigned_abs() });
     acceptor.take_rest(&room, begin);
+    drop(acceptor);
     // Each connection holds a receiver, so this resolves when the last one has ended.
     drop(leaving);
     leave.closed().await;
