@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 const TESTS: &[single::Test] = &[
     ("heads_without_end_and_nonsense_are_refused", heads),
     ("bodies_that_are_two_things_at_once_are_refused", bodies),
+    ("who_keeps_a_body_back_is_closed_and_who_waits_for_an_answer_is_not", late_bodies),
     ("who_closes_its_half_is_answered", half_closed),
+    ("http_needs_a_stream", no_stream),
     ("who_asks_and_does_not_listen_costs_little", deaf),
     ("a_thousand_who_say_nothing_keep_nobody_out", silent),
     ("ten_thousand_requests_in_one_breath_are_answered", pipelined),
@@ -24,8 +26,10 @@ const TESTS: &[single::Test] = &[
 ];
 
 fn main() -> ExitCode {
-    let play = |_: &str| {
-        let config = |config: commons::server::Config| config.stop_grace(GRACE).reload_grace(GRACE);
+    let play = |role: &str| {
+        let idle = if role == "impatient" { Duration::from_millis(150) } else { Duration::ZERO };
+        let config =
+            |config: commons::server::Config| config.stop_grace(GRACE).reload_grace(GRACE).heartbeat_idle_time(idle);
         page::builder()?.workers(2).with(config).run(())
     };
     fleet::role(play).unwrap_or_else(|| {
@@ -64,7 +68,11 @@ fn memory(fleet: &Fleet) -> u64 {
 
 impl Besieged {
     fn new() -> Besieged {
-        let fleet = Fleet::start("hostile", &[]);
+        Besieged::of("patient")
+    }
+
+    fn of(role: &str) -> Besieged {
+        let fleet = Fleet::start(role, &[]);
         let before = memory(&fleet);
         Besieged { fleet, before, held: Vec::new() }
     }
@@ -210,6 +218,39 @@ fn bodies() {
     }
     server.holds("bodies");
     server.ends();
+}
+
+fn late_bodies() {
+    let server = Besieged::of("impatient");
+    let began = Instant::now();
+    for body in ["Content-Length: 10\r\n\r\nslow", "Transfer-Encoding: chunked\r\n\r\n5\r\nslow"] {
+        let mut stream = server.connect();
+        stream.write_all(format!("POST /body HTTP/1.1\r\nHost: x\r\n{body}").as_bytes()).expect("write");
+        let mut rest = String::new();
+        let _ = stream.read_to_string(&mut rest);
+        assert!(!rest.starts_with("HTTP/1.1 200"), "{rest}");
+    }
+    assert!(began.elapsed() < SOON * 2, "{:?}", began.elapsed());
+    let mut drips = server.connect();
+    drips.write_all(b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n").expect("write");
+    for _ in 0..5 {
+        std::thread::sleep(Duration::from_millis(50));
+        drips.write_all(b"x").expect("write");
+    }
+    let mut client = Client::connect(server.fleet.address).expect("connect");
+    // Longer than silence may last; what the client has to say it has said.
+    client.write("POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody").expect("write");
+    assert_eq!(client.read(false).expect("an answer").status, 200);
+    let mut answer = [0; 12];
+    drips.read_exact(&mut answer).expect("an answer");
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    server.ends();
+}
+
+fn no_stream() {
+    let refused = commons::server::Server::builder().http("udp://127.0.0.1:0", |worker| page::Page(worker.clone()));
+    let refused = refused.expect("an address").run(()).expect_err("datagrams").to_string();
+    assert!(refused.starts_with("cannot serve HTTP at udp://127.0.0.1:"), "{refused}");
 }
 
 fn half_closed() {
