@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::Signal;
-use under_test::{PATIENCE, Running, Scratch, Test, command, exists, members, send, until};
+use under_test::faults::HOOKS;
+use under_test::{Notified, PATIENCE, Running, Scratch, Test, command, exists, members, send, until};
 
 const TESTS: &[Test] = &[
     ("a_port_that_nobody_uses_takes_no_room_from_another", room),
@@ -118,24 +119,18 @@ fn settings_last() {
 
 fn reload_ends() {
     let folder = Scratch::new();
-    let socket = UnixDatagram::bind(folder.path("notify")).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    let next = || {
-        let mut buffer = [0; 500];
-        let n = socket.recv(&mut buffer).expect("a message");
-        String::from_utf8_lossy(&buffer[..n]).into_owned()
-    };
+    let told = Notified::at(&folder.path("notify"));
     let mut starting = command(ONE, &[TCP]);
     let mut server = Running::by(starting.env("NOTIFY_SOCKET", folder.path("notify")));
-    let ready = next();
+    let ready = told.next();
     assert!(ready.starts_with("READY=1"), "{ready}");
     server.wait_ready();
     let manager = server.manager();
     send(manager, Signal::STOP);
     server.signal(Signal::USR1);
-    assert!(next().starts_with("RELOADING=1"));
+    assert!(told.next().starts_with("RELOADING=1"));
     send(manager, Signal::KILL);
-    assert_eq!(next(), ready);
+    assert_eq!(told.next(), ready);
     server.stop();
 }
 
@@ -255,16 +250,7 @@ fn hooks(kind: &str) {
     server.signal(Signal::TERM);
     assert_eq!(server.wait().code(), Some(0));
     let log = server.log.until_the_end();
-    for call in [
-        "start",
-        "before_shutdown",
-        "shutdown",
-        "manager_start",
-        "manager_stop",
-        "worker_error",
-        "before_reload",
-        "after_reload",
-    ] {
+    for call in HOOKS {
         let said = log.iter().filter(|line| line.contains(&format!("] {call}: panicked: "))).count();
         assert_eq!(said, 1, "{call}: {log:#?}");
     }

@@ -9,7 +9,7 @@ use commons::Result;
 use super::server::{UnderTest, failed};
 
 /// The handler's plain calls together.
-const HOOKS: &[&str] = &[
+pub(crate) const HOOKS: &[&str] = &[
     "start",
     "before_shutdown",
     "shutdown",

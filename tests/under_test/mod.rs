@@ -8,12 +8,13 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 pub(crate) mod client;
-mod faults;
+pub(crate) mod faults;
 mod run;
 pub(crate) mod server;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
@@ -97,6 +98,26 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The service manager's end of a socket.
+pub(crate) struct Notified(UnixDatagram);
+
+impl Notified {
+    /// At this path.
+    pub(crate) fn at(path: &Path) -> Notified {
+        let socket = UnixDatagram::bind(path).expect("a socket");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        Notified(socket)
+    }
+
+    /// What it is told next.
+    #[track_caller]
+    pub(crate) fn next(&self) -> String {
+        let mut buffer = [0; 500];
+        let n = self.0.recv(&mut buffer).expect("a message");
+        String::from_utf8_lossy(&buffer[..n]).into_owned()
     }
 }
 
