@@ -206,6 +206,8 @@ impl Builder {
 
     fn serve(self, config: Config, log: Log, handler: impl Handler, report: Option<&mut Report>) -> Result<()> {
         let Builder { source, mut ports, users, async_tasks } = self;
+        // Before anything else is opened, which might get a number that was announced and not passed.
+        let mut inherited = passed()?;
         let notifier = Notifier::of_environment()?;
         ports.extend(config.addresses()?.into_iter().map(|address| (address, None)));
         if ports.is_empty() && users.is_empty() && config.task_workers == 0 {
@@ -227,7 +229,6 @@ impl Builder {
         let pid_file = config.pid_file.as_deref().map(PidFile::new).transpose()?;
         let calls: Rc<dyn Calls> = Rc::new(handler);
         let how = Opening::of(&config)?;
-        let mut inherited = passed()?;
         let mut opened = Vec::new();
         for (address, serve) in ports {
             let serve = serve.unwrap_or_else(|| Serve::Calls(calls.clone()));
