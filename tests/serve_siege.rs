@@ -331,11 +331,18 @@ fn one_each() {
 
 /// Workers serve on; and a stop is a stop, when the manager's time is over.
 fn stopped_manager() {
-    let mut server = Running::start(&[("workers", "1"), ("stop_grace", "100ms")], &[]);
-    send(server.manager(), Signal::STOP);
-    assert_eq!(server.ask("echo x"), "x");
-    server.signal(Signal::TERM);
-    assert_eq!(server.wait().code(), Some(0));
-    assert!(server.log.next("the manager (pid ").contains("did not leave in time: killing it"));
-    assert!(members(server.pid()).is_empty());
+    let start = |grace: &str| {
+        let server = Running::start(&[("workers", "1"), ("stop_grace", grace)], &[]);
+        send(server.manager(), Signal::STOP);
+        assert_eq!(server.ask("echo x"), "x");
+        server
+    };
+    let (mut gently, mut at_once) = (start("100ms"), start("1h"));
+    gently.signal(Signal::TERM);
+    at_once.signal(Signal::QUIT);
+    for server in [&mut gently, &mut at_once] {
+        assert_eq!(server.wait().code(), Some(0));
+        assert!(members(server.pid()).is_empty());
+    }
+    assert!(gently.log.next("the manager (pid ").contains("did not leave in time: killing it"));
 }

@@ -150,7 +150,8 @@ impl Builder {
     }
 
     /// Serves HTTP there (of an address without a scheme: TCP), by the service that `make` returns; it is called once in each worker. HTTP/1.1, and HTTP/2 with
-    /// prior knowledge. Each request has the client's [`Peer`](super::Peer) among its extensions.
+    /// prior knowledge. A client has 10 s for the head of a request, and of HTTP/1.1 may be silent for as long in the middle of its body; who serves HTTP/2 to
+    /// strangers limits by a layer of his own how long a request may take. Each request has the client's [`Peer`](super::Peer) among its extensions.
     ///
     /// # Errors
     /// [`Error::BadAddress`].

@@ -34,6 +34,8 @@ struct Master<'a> {
     end: Cell<Option<Error>>,
     /// For systemd's watchdog: when it wants to hear from us again.
     alive: Option<(Duration, std::time::Instant)>,
+    /// When a manager that was told to end at once, and is stopped, say, is killed.
+    patience: Option<std::time::Instant>,
 }
 
 /// Takes hold of the signals: before anything is on the disk that one of them could leave behind. Until there is a server, they wait.
@@ -55,7 +57,8 @@ pub(super) fn run(mut crew: Crew, land: Land, notifier: Notifier, report: Option
     child::take_orphans()?;
     let alive = notifier.alive_every().map(|every| (every, std::time::Instant::now()));
     let land = Rc::new(land);
-    let mut master = Master { land: land.clone(), notifier, report, started: false, end: Cell::new(None), alive };
+    let mut master =
+        Master { land: land.clone(), notifier, report, started: false, end: Cell::new(None), alive, patience: None };
     let outcome = crew.run(&mut master);
     let Master { end, .. } = master;
     // A manager that was killed leaves it to the kernel to kill the others, which takes a moment.
@@ -150,7 +153,10 @@ impl Trade for Master<'_> {
     fn signal(&mut self, signal: Signal) -> Option<Vec<Demand>> {
         match signal {
             Signal::TERM | Signal::INT => None,
-            Signal::QUIT => Some(vec![Demand::Pass(signal), Demand::Stop]),
+            Signal::QUIT => {
+                self.patience.get_or_insert_with(|| std::time::Instant::now() + MORE);
+                Some(vec![Demand::Pass(signal), Demand::Stop])
+            }
             _ => {
                 if signal == Signal::WINCH {
                     self.land.log.reopen();
@@ -167,7 +173,9 @@ impl Trade for Master<'_> {
     }
 
     fn next_due(&self) -> Option<Duration> {
-        self.alive.map(|(_, next)| next.saturating_duration_since(std::time::Instant::now()))
+        let alive = self.alive.map(|(_, next)| next);
+        let soonest = [alive, self.patience].into_iter().flatten().min();
+        soonest.map(|next| next.saturating_duration_since(std::time::Instant::now()))
     }
 
     fn turn(&mut self, demands: &mut Vec<Demand>) -> Result<()> {
@@ -177,6 +185,9 @@ impl Trade for Master<'_> {
             *next = std::time::Instant::now() + *every;
             let told = self.notifier.alive();
             self.complain("tell the service manager", told);
+        }
+        if self.patience.take_if(|at| *at <= std::time::Instant::now()).is_some() {
+            demands.push(Demand::Kill);
         }
         let end = self.end.take();
         if end.is_some() {
