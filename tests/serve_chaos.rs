@@ -2,7 +2,7 @@
 //! continued, renewed; forks fail; descriptors run out; the disk is full. It always answers again within a second, no task is unaccounted for, and nothing is
 //! left when it is over.
 //!
-//! `COMMONS_CHAOS_SECS` says how long, 10 unless it does; `COMMONS_CHAOS_SEED` repeats the dice.
+//! `COMMONS_CHAOS_SECS` says how long, a minute unless it does; `COMMONS_CHAOS_SEED` repeats the dice.
 
 #![allow(clippy::disallowed_types, reason = "threads of this test count together; nothing is shared between processes")]
 
@@ -271,7 +271,7 @@ impl Drop for Stop<'_> {
 const PATHS: &[&str] = &["/", "/task/abc", "/", "/stats", "/task/slow", "/pid", "/task/abcdefghijklmnopqrstuvwxyz"];
 
 fn chaos() {
-    let seconds = Duration::from_secs(setting("COMMONS_CHAOS_SECS", 10));
+    let seconds = Duration::from_secs(setting("COMMONS_CHAOS_SECS", 60));
     let seed = setting("COMMONS_CHAOS_SEED", std::process::id().into());
     lasting(seconds);
     let shm = names_in("/dev/shm");
