@@ -54,9 +54,7 @@ fn descriptors() -> usize {
 fn futures_wait_for_messages_and_for_room() {
     let channel = Channel::new(64).unwrap();
     std::thread::scope(|s| {
-        let run = |future| {
-            runtime().block_on::<std::pin::Pin<Box<dyn Future<Output = u64>>>>(future)
-        };
+        let run = |future| runtime().block_on::<std::pin::Pin<Box<dyn Future<Output = u64>>>>(future);
         let channel = &channel;
         s.spawn(move || {
             run(Box::pin(async move {
@@ -175,7 +173,11 @@ fn threads_that_share_a_runtime_are_all_told() {
         for _ in 0..3 {
             let (handle, work, done) = (runtime.handle().clone(), &work, &done);
             s.spawn(move || {
-                handle.block_on(async { while work.recv().await.is_ok() { done.push(b"done").unwrap() } });
+                handle.block_on(async {
+                    while work.recv().await.is_ok() {
+                        done.push(b"done").unwrap()
+                    }
+                });
             });
         }
         s.spawn(|| runtime.block_on(end.recv()));

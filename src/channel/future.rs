@@ -1,8 +1,12 @@
 //! The same for tokio: waiting for messages and for room without holding a thread.
 //!
 //! Each runtime has its own copy of the eventfd and registers it once, at its first wait; the copy lives as long as the channel does in this process. All
-//! futures of the runtime share it. So a wait asks the kernel for no descriptor, and a look that found nothing costs it one read (the arming) before it
-//! sleeps. Measured between two processes, a wait: FIGURES.
+//! futures of the runtime share it. So a wait asks the kernel for no descriptor, and where there has been a first one it cannot fail for want of them.
+//!
+//! A wait for a message first looks for a few microseconds, unarmed, where that has helped before; then arms, which costs one read, and sleeps. Round trips
+//! a second between two processes, each in its runtime, against a descriptor made and registered for each wait: on one core, where each has to sleep,
+//! 3.2 times as many [2.8 .. 3.9] (124 000, 39 000), for a wait is 2 system calls instead of 15; on two cores 1.8 millions and 18 000, for none sleeps. Without
+//! the look those on two cores were 0.7 times as many, for all those system calls had been as good as a look: the message came meanwhile.
 //!
 //! Who is told does not forget on behalf of the others that the eventfd was readable: that is forgotten only by one who has looked afterwards and found
 //! nothing, which has armed it again. The race one would fear, in a runtime of several threads: one finds nothing, and before it waits a push tells
@@ -89,8 +93,12 @@ impl Channel {
             Err(Error::Timeout { .. }) => Ok(None),
             done => done,
         };
-        // Before any descriptor is made.
-        if let Some(done) = attempt()? {
+        // Before any descriptor is made. Where there is nothing the look below says so, which one needs anyway.
+        let hopeful = match awaited {
+            Awaited::Message => self.ground.looks_filled(),
+            Awaited::Room => true,
+        };
+        if hopeful && let Some(done) = attempt()? {
             return Ok(done);
         }
         let eventfd = self.eventfd(awaited);
