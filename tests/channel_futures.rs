@@ -164,33 +164,42 @@ fn a_child_leaves_its_parents_waits_alone() {
     .join();
 }
 
-/// Several threads wait in one runtime, for one channel: whoever looks and takes must not take the news from one who is about to wait.
+/// Several threads wait in one runtime, for one channel, and all are told. In a child, which ends should one not be.
 #[test]
 fn threads_that_share_a_runtime_are_all_told() {
     const ROUNDS: usize = 1000;
-    let (runtime, [work, done, end]) = (runtime(), [(); 3].map(|()| Channel::new(4096).unwrap()));
-    std::thread::scope(|s| {
-        for _ in 0..3 {
-            let (handle, work, done) = (runtime.handle().clone(), &work, &done);
-            s.spawn(move || {
-                handle.block_on(async {
-                    while work.recv().await.is_ok() {
-                        done.push(b"done").unwrap()
-                    }
+    in_child(|| {
+        let (runtime, [work, done, end]) = (runtime(), [(); 3].map(|()| Channel::new(4096).unwrap()));
+        std::thread::scope(|s| {
+            for _ in 0..3 {
+                let (handle, work, done, end) = (runtime.handle().clone(), &work, &done, &end);
+                s.spawn(move || {
+                    handle.block_on(async {
+                        while work.recv().await.is_ok() {
+                            done.push(b"done").unwrap();
+                        }
+                    });
+                    end.push(b"end").unwrap();
                 });
+            }
+            // The one that drives them all, until all have ended.
+            s.spawn(|| {
+                runtime.block_on(async {
+                    for _ in 0..3 {
+                        end.recv().await.unwrap();
+                    }
+                })
             });
-        }
-        s.spawn(|| runtime.block_on(end.recv()));
-        let mut late = 0;
-        for _ in 0..ROUNDS {
-            let start = Instant::now();
-            work.push_many(&["a", "b"]).unwrap();
-            (0..2).for_each(|_| drop(done.pop_timeout(PATIENCE).unwrap()));
-            late += usize::from(start.elapsed() > Duration::from_millis(10));
-        }
-        work.close().unwrap();
-        // The others end by the close; the one that drives them, last.
-        end.push(b"end").unwrap();
-        assert!(late < ROUNDS / 20, "{late} of {ROUNDS} had to be looked for");
-    });
+            let mut late = 0;
+            for _ in 0..ROUNDS {
+                let start = Instant::now();
+                work.push_many(&["a", "b"]).unwrap();
+                (0..2).for_each(|_| drop(done.pop_timeout(PATIENCE).unwrap()));
+                late += usize::from(start.elapsed() > Duration::from_millis(10));
+            }
+            work.close().unwrap();
+            assert!(late < ROUNDS / 20, "{late} of {ROUNDS} had to be looked for");
+        });
+    })
+    .join();
 }
