@@ -213,7 +213,7 @@ fn run_beside(worker: &Worker, calls: &Rc<dyn Calls>) {
     spawn_local(async move { keep_up(&of, "answers of tasks", async || hear_answers(&of, &its).await).await });
 }
 
-/// Runs it again when it fails. Each wait takes a descriptor, so what fails is, as a rule, that there are none for the moment.
+/// Runs it again when it fails. The first wait takes descriptors, and so does a large message; what fails is, as a rule, that there are none for the moment.
 async fn keep_up(worker: &Worker, what: &str, run: impl AsyncFn() -> Result<()>) {
     let mut told = false;
     while let Err(error) = run().await {
