@@ -143,6 +143,19 @@ impl UnderTest {
                 }
                 "flooded".to_owned()
             }
+            // Says how it went, and on the way how far it is.
+            "pour" => {
+                let (id, n, len) = (ConnId::from(number::<u64>(word())), number::<usize>(word()), number(word()));
+                let mut sent = Ok(());
+                for at in 0..n {
+                    sent = worker.send(id, format!("poured {at} {}\n", "x".repeat(len))).await;
+                    if sent.is_err() {
+                        break;
+                    }
+                    tell(format_args!("poured {at}"));
+                }
+                outcome(sent.map(|()| n))
+            }
             "closeid" => outcome(worker.close(ConnId::from(number::<u64>(word()))).await.map(|()| "closed")),
             "connections" => {
                 format!("{:?}", worker.connections(None, 100).into_iter().map(u64::from).collect::<Vec<_>>())
@@ -226,6 +239,7 @@ impl UnderTest {
                 let result = worker.task_wait([b"reverse ", &data[..]].concat(), Duration::from_secs(20)).await;
                 outcome(result.map(|bytes| format!("{} {}", bytes.len(), bytes == expected)))
             }
+            "handle" => super::handle::ask(worker).await?,
             "untilexit" => {
                 tell("waiting for the end");
                 worker.exiting().await;
@@ -339,6 +353,13 @@ impl Handler for UnderTest {
         Ok(())
     }
 
+    async fn task_async(&self, worker: &Worker, task: &Task) -> Result<Vec<u8>> {
+        let Some(time) = task.data().strip_prefix(b"nap ") else { return self.task(worker, task) };
+        tell(format_args!("napping {}", worker.pid()));
+        tokio::time::sleep(millis(std::str::from_utf8(time).ok())).await;
+        tell("napped");
+        Ok(b"napped".to_vec())
+    }
     fn task(&self, worker: &Worker, task: &Task) -> Result<Vec<u8>> {
         self.fails_at("task")?;
         if let Some(data) = task.data().strip_prefix(b"reverse ") {
