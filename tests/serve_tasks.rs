@@ -19,6 +19,8 @@ const TESTS: &[Test] = &[
     ("task_workers_are_renewed_after_task_max_request", worn),
     ("without_task_workers_there_are_no_tasks", none),
     ("who_leaves_waits_for_its_answers", leaving),
+    ("asynchronous_tasks_let_others_run_and_lose_nothing", asynchronous),
+    ("a_worker_s_handle_works_on_its_thread_and_refuses_elsewhere", by_handle),
 ];
 
 fn main() -> ExitCode {
@@ -174,6 +176,52 @@ fn leaving() {
     assert!(server.told.next("finish ").ends_with("ok: slept"), "the old worker hears of it before it goes");
     server.told.next("worker_stop 0 ");
     assert_eq!(server.told.count("after_reload"), 1);
+    drop(client);
+    server.stop();
+}
+
+fn asynchronous() {
+    let mut server = Running::start(ONE, &["--async-tasks"]);
+    let (mut client, mut other) = (server.client(), server.client());
+    client.say("wait 20000 nap 150");
+    server.told.next("napping ");
+    assert_eq!(other.ask("say 1 meanwhile"), "ok: sent");
+    // In this order: the task worker hears it before it has done the task.
+    server.told.next("message 1 0 said ");
+    server.told.next("napped");
+    assert_eq!(client.line(), "ok: napped");
+    assert_eq!(client.ask("wait 5000 double 4"), "ok: 8", "plain ones as well");
+    for (task, why) in [("error", "failed: a task: as it should"), ("panic", "failed: panicked: in a task")] {
+        assert!(client.ask(&format!("wait 5000 {task}")).ends_with(why));
+    }
+    // Renewed in the middle of one: it is finished first. Killed in the middle of one: it is tried again.
+    client.say("wait 20000 nap 150");
+    server.told.next("napping ");
+    server.signal(Signal::USR2);
+    server.told.next("worker_exit 1 ");
+    server.told.next("napped");
+    server.told.next("worker_stop 1 ");
+    assert_eq!(client.line(), "ok: napped");
+    client.say("wait 20000 nap 150");
+    let napping = server.told.next("napping ");
+    send(napping["napping ".len()..].parse().unwrap(), Signal::KILL);
+    assert_eq!(client.line(), "ok: napped");
+    assert_eq!((server.told.count("napping "), server.told.count("napped")), (4, 3));
+    drop((client, other));
+    server.stop();
+}
+
+fn by_handle() {
+    let mut server = Running::start(ONE, &[]);
+    let mut client = server.client();
+    let answer = client.ask("handle");
+    let (done, why) = answer.split_once("; ").expect("two parts");
+    assert_eq!(done, "thread true, child true, here 42 2 true");
+    assert!(why.starts_with("task belongs to the worker's own thread, and the caller (pid "), "{why}");
+    server.told.next("message 0 0 by its handle ");
+    assert_eq!(server.told.count("from elsewhere"), 0, "nothing of it was sent");
+    assert_eq!(client.ask("wait 5000 double 2"), "ok: 4", "nothing is broken");
+    until("no other task was submitted", || client.ask("stats").contains(" tasks=4 "));
     drop(client);
     server.stop();
 }
