@@ -185,7 +185,7 @@ fn sent_to_who_leaves() {
             talk(&mut talkers, &mut guests, 100);
             server.told.count("after_reload") == round + 1
         });
-        assert_eq!(server.told.count("worker_exit "), 2 * (round + 1));
+        until("both were asked", || server.told.count("worker_exit ") == 2 * (round + 1));
     }
     assert_eq!((lives.len(), server.log.count("still here")), (6, 0), "three lives of each place");
     drop((guests, talkers));

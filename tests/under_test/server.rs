@@ -350,15 +350,30 @@ impl Handler for UnderTest {
             tokio::time::sleep(millis(Some(wait))).await;
         }
         tell(format_args!("message {} {from} {head} {}", worker.id(), rest.len()));
+        if head == "said shared" {
+            self.shared.add(1);
+        }
         Ok(())
     }
 
     async fn task_async(&self, worker: &Worker, task: &Task) -> Result<Vec<u8>> {
-        let Some(time) = task.data().strip_prefix(b"nap ") else { return self.task(worker, task) };
-        tell(format_args!("napping {}", worker.pid()));
-        tokio::time::sleep(millis(std::str::from_utf8(time).ok())).await;
-        tell("napped");
-        Ok(b"napped".to_vec())
+        let line = String::from_utf8_lossy(task.data()).into_owned();
+        let Some(what) = line.strip_prefix("await ") else { return self.task(worker, task) };
+        // Before anybody hears of it, who then may kill it at once.
+        let tried = if what == "death" { self.tries.add(1) } else { 0 };
+        tell(format_args!("awaiting {what} {}", worker.pid()));
+        match what {
+            "message" => {
+                while self.shared.get() == 0 {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            }
+            "exit" => worker.exiting().await,
+            "death" if tried == 1 => std::future::pending().await,
+            _ => {}
+        }
+        tell(format_args!("awaited {what}"));
+        Ok(format!("{what} awaited").into_bytes())
     }
     fn task(&self, worker: &Worker, task: &Task) -> Result<Vec<u8>> {
         self.fails_at("task")?;
