@@ -102,6 +102,7 @@ fn wrong_settings() {
     for (setting, line) in [
         (("workers", "0"), "the setting workers is 0, allowed are 1..=1024"),
         (("workers", "many"), "the setting workers is \"many\", allowed are 1..=1024"),
+        (("message_queue_bytes", "512M"), "the setting message_queue_bytes is 536870912, allowed are 64K..=256M"),
         (("wrokers", "1"), "there is no setting wrokers; did you mean workers?"),
         (("buffer_low_watermark", "900M"), "the setting buffer_low_watermark is "),
         (("listen", "tcp://nowhere"), "the address \"tcp://nowhere\" is not like "),

@@ -73,7 +73,7 @@ pub(super) struct Land {
     pub(super) lines: Roll,
     /// An inbox for each place.
     pub(super) places_bus: Bus,
-    /// An inbox for each line of a worker, for what is sent to the connections of that life.
+    /// An inbox for each line of a worker, for what is sent to the connections of that life: six descriptors a worker.
     pub(super) lines_bus: Bus,
     pub(super) tasks: Option<TaskQueue>,
     heaps: Vec<Timer>,
