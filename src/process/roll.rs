@@ -143,7 +143,7 @@ impl Roll {
     }
 
     /// Who has the slot, as far as anybody found out: two loads.
-    pub(crate) fn tenant(&self, slot: u32) -> Option<Address> {
+    pub fn tenant(&self, slot: u32) -> Option<Address> {
         // Acquire: pairs with the AcqRel in `attach`.
         let seen = self.word(slot).ok()?.load(Ordering::Acquire);
         let tag = (seen & TAG) as u32;
