@@ -210,8 +210,8 @@ fn blocked() {
 }
 
 fn paused() {
-    // Idle connections are closed after a quarter of it.
-    let mut server = Running::start(&[("workers", "1"), ("reload_grace", "1200ms"), ("stop_grace", "1200ms")], &[]);
+    // Of the shorter grace: idle connections are closed after a quarter, all after nine tenths.
+    let mut server = Running::start(&[("workers", "1"), ("reload_grace", "20s"), ("stop_grace", "1200ms")], &[]);
     let mut client = server.client();
     assert_eq!(client.ask("pause 450"), "paused");
     client.say("echo in time");
