@@ -77,7 +77,12 @@ impl Channel {
     /// # Ok::<(), commons::Error>(())
     /// ```
     pub async fn send(&self, message: &[u8]) -> Result<()> {
-        let attempt = || match self.try_push(message) {
+        self.send_while(message, || Ok(())).await
+    }
+
+    /// The same, for as long as `wanted`, which is asked before each attempt, does not say why not.
+    pub(crate) async fn send_while(&self, message: &[u8], wanted: impl Fn() -> Result<()>) -> Result<()> {
+        let attempt = || match wanted().and_then(|()| self.try_push(message)) {
             Ok(()) => Ok(Some(())),
             Err(Error::Full { .. }) => Ok(None),
             Err(other) => Err(other),

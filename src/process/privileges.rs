@@ -239,7 +239,7 @@ mod tests {
         assert_eq!(error(Privileges::new().group("no such")), "there is no group \"no such\" on this machine");
         assert_eq!(
             error(Privileges::new().chroot("/no/such/place")),
-            "chroot \"/no/such/place\": No such file or directory (os error 2)"
+            "the new root directory \"/no/such/place\": No such file or directory (os error 2)"
         );
         assert_eq!(
             error(Privileges::new().chroot("/proc/self/stat")).split(':').nth(1),

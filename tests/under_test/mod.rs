@@ -8,6 +8,7 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 pub(crate) mod client;
+mod handle;
 mod run;
 pub(crate) mod server;
 
