@@ -6,12 +6,11 @@ mod under_test;
 use std::io::{Read, Write};
 use std::net::{TcpListener, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 
 use rustix::process::Signal;
-use under_test::{PATIENCE, Running, Scratch, Test, command, exists, is_gone, members, until};
+use under_test::{Notified, PATIENCE, Running, Scratch, Test, command, exists, is_gone, members, until};
 
 const TESTS: &[Test] = &[
     ("a_worker_that_never_becomes_ready_ends_the_server", never_ready),
@@ -283,13 +282,8 @@ fn bad_daemon() {
 
 fn notify() {
     let folder = Scratch::new();
-    let socket = UnixDatagram::bind(folder.path("notify")).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    let next = || {
-        let mut buffer = [0; 500];
-        let n = socket.recv(&mut buffer).unwrap();
-        String::from_utf8_lossy(&buffer[..n]).into_owned()
-    };
+    let told = Notified::at(&folder.path("notify"));
+    let next = || told.next();
     let mut starting: Command = command(&[("workers", "1"), ("task_workers", "1")], &[TCP]);
     let mut server = Running::by(starting.env("NOTIFY_SOCKET", folder.path("notify")));
     let ready = next();

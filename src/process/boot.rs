@@ -66,7 +66,7 @@ pub(super) fn run<S: Status>(
     let (status, error) = match catch_unwind(AssertUnwindSafe(|| child(&link).status())) {
         Ok(Ok(status)) => (status, None),
         Ok(Err(error)) => (FAILED, Some(error.to_string())),
-        Err(payload) => (PANICKED, Some(panic_text(&*payload))),
+        Err(payload) => (PANICKED, Some(panic_text(payload))),
     };
     if let Some(error) = error {
         mouth.wrong(&error);

@@ -3,7 +3,9 @@
 
 use crate::Result;
 use crate::sys::child::End;
+use std::any::Any;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,8 +67,13 @@ impl Status for Result<()> {
     }
 }
 
-/// The words of a panic, if it had any.
-pub(crate) fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {
+/// The words of a panic, if it had any. What it carried is dropped here, where it does no harm if that panics too.
+pub(crate) fn panic_text(payload: Box<dyn Any + Send>) -> String {
     let text = payload.downcast_ref::<String>().map(String::as_str).or_else(|| payload.downcast_ref::<&str>().copied());
-    format!("panicked: {}", text.unwrap_or("without words"))
+    let text = format!("panicked: {}", text.unwrap_or("without words"));
+    if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        // Its end might be as bad.
+        std::mem::forget(another);
+    }
+    text
 }

@@ -74,7 +74,7 @@ pub(crate) mod bell;
 mod boot;
 pub(crate) mod bus;
 pub(crate) mod crew;
-mod exit;
+pub(crate) mod exit;
 pub(crate) mod lifeline;
 mod link;
 mod pool;

@@ -266,7 +266,7 @@ impl<S: Status, F: FnMut(&Context) -> S> Trade for Work<'_, F> {
                 FAILED
             }
             Err(payload) => {
-                context.trouble(panic_text(&*payload));
+                context.trouble(panic_text(payload));
                 PANICKED
             }
         };

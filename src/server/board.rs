@@ -173,22 +173,22 @@ impl Board {
     }
 
     /// For a manager that begins: those whom another one forked are dead or dying, for the kernel kills them with it. Waits until they are, and empties
-    /// their lines; false when one was still there at the end of `patience`.
+    /// their lines; false when one was still there at the end of `patience`, whose line stays.
     pub(super) fn take_over(&self, patience: Duration) -> bool {
         let end = clock::now() + u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX);
+        let mut all = true;
         for (slot, line) in self.inner.lines.iter().enumerate() {
             let pid = line.tenant.load(Ordering::Acquire) as u32;
-            while pid != 0 && !process_is_dead(pid) {
-                if clock::now() > end {
-                    return false;
-                }
+            let gone = || pid != 0 && process_is_dead(pid);
+            while pid != 0 && !gone() && clock::now() <= end {
                 std::thread::sleep(Duration::from_millis(1));
             }
-            if pid != 0 {
+            if gone() {
                 self.moved_out(slot, true);
             }
+            all &= pid == 0 || gone();
         }
-        true
+        all
     }
 
     pub(super) fn started(&self) {

@@ -206,6 +206,8 @@ impl Builder {
 
     fn serve(self, config: Config, log: Log, handler: impl Handler, report: Option<&mut Report>) -> Result<()> {
         let Builder { source, mut ports, users, async_tasks } = self;
+        // Before anything else is opened, which might get a number that was announced and not passed.
+        let mut inherited = passed()?;
         let notifier = Notifier::of_environment()?;
         ports.extend(config.addresses()?.into_iter().map(|address| (address, None)));
         if ports.is_empty() && users.is_empty() && config.task_workers == 0 {
@@ -223,31 +225,35 @@ impl Builder {
         }
         let privileges = privileges(&config).resolve()?;
         let cpus = config.cpu_affinity.then(|| cpus(&config)).transpose()?;
+        let crew = master::crew(&config)?;
         let pid_file = config.pid_file.as_deref().map(PidFile::new).transpose()?;
         let calls: Rc<dyn Calls> = Rc::new(handler);
         let how = Opening::of(&config)?;
-        let mut inherited = passed()?;
-        let open_port = |(address, serve): Wanted| -> Result<Port> {
-            let listeners = listeners(&address, &how, &config, &mut inherited)?;
-            Ok(Port { listeners, serve: serve.unwrap_or_else(|| Serve::Calls(calls.clone())) })
-        };
-        let ports = ports.into_iter().map(open_port).collect::<Result<Vec<_>>>()?;
+        let mut opened = Vec::new();
+        for (address, serve) in ports {
+            let serve = serve.unwrap_or_else(|| Serve::Calls(calls.clone()));
+            for listeners in listeners(&address, &how, &config, &mut inherited)? {
+                opened.push(Port::new(listeners, serve.clone())?);
+            }
+        }
+        let ports = opened;
         inherited.all_taken()?;
         let plan = Plan { config, source, calls, ports, pid_file, users, async_tasks, log, privileges, cpus };
-        master::run(Land::new(plan)?, notifier, report)
+        master::run(crew, Land::new(plan)?, notifier, report)
     }
 }
 
-fn listeners(address: &Address, how: &Opening, config: &Config, inherited: &mut Passed) -> Result<Vec<Listener>> {
+/// The sockets of each port there: of one as a rule, but the service manager may pass several sockets under one name.
+fn listeners(address: &Address, how: &Opening, config: &Config, inherited: &mut Passed) -> Result<Vec<Vec<Listener>>> {
     let passed = inherited.take(address);
     if !passed.is_empty() {
-        return Ok(passed);
+        return Ok(passed.into_iter().map(|one| vec![one]).collect());
     }
     let workers = config.workers as usize;
     if config.reuse_port && workers > 1 && address.can_share_port() {
-        return open_each(address, how, workers);
+        return open_each(address, how, workers).map(|each| vec![each]);
     }
-    open(address, how).map(|one| vec![one])
+    open(address, how).map(|one| vec![vec![one]])
 }
 
 fn privileges(config: &Config) -> Privileges {

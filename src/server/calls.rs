@@ -4,7 +4,6 @@
 //! call, of some hundred instructions that it costs to read from a socket.
 #![forbid(unsafe_code)]
 
-use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
@@ -15,6 +14,7 @@ use super::conn::Conn;
 use super::handler::{Bytes, Handler, Task, WorkerError};
 use super::packet::Packet;
 use super::worker::Worker;
+use crate::process::exit::panic_text;
 use crate::{Result, TaskId};
 
 /// A call under way.
@@ -81,7 +81,7 @@ pub(super) async fn guarded<T>(call: impl Future<Output = Result<T>>) -> Ended<T
         match catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx))) {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(done)) => Poll::Ready(done.map_err(|error| error.to_string())),
-            Err(panic) => Poll::Ready(Err(in_words(&*panic))),
+            Err(panic) => Poll::Ready(Err(panic_text(panic))),
         }
     })
     .await
@@ -91,11 +91,6 @@ pub(super) async fn guarded<T>(call: impl Future<Output = Result<T>>) -> Ended<T
 pub(super) fn guarded_now<T>(call: impl FnOnce() -> Result<T>) -> Ended<T> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(done) => done.map_err(|error| error.to_string()),
-        Err(panic) => Err(in_words(&*panic)),
+        Err(panic) => Err(panic_text(panic)),
     }
-}
-
-fn in_words(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("panicked: {}", text.unwrap_or("(not in words)"))
 }

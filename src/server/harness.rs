@@ -21,7 +21,9 @@ use socket2::{Domain, Socket, Type};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 
 const CALL: &str = "harness";
 
@@ -187,6 +189,7 @@ fn work(how: Spread, id: usize, socket: &Socket, held: &[AtomicLong], ready: &At
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(Error::system("tokio runtime"))?.block_on(async {
         let mut acceptor = Acceptor::new(socket, how == Spread::Share)?;
+        let room = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
         ready.add(1);
         loop {
             let loads = || Loads {
@@ -194,7 +197,10 @@ fn work(how: Spread, id: usize, socket: &Socket, held: &[AtomicLong], ready: &At
                 total: held.iter().map(|cell| cell.get().unsigned_abs()).sum(),
                 workers: held.len() as u64,
             };
-            kept.push(acceptor.accept(loads).await.map_err(Error::system("accept"))?);
+            let Some(taken) = acceptor.accept(&room, loads).await else { return Ok(()) };
+            let (connection, permit) = taken.map_err(Error::system("accept"))?;
+            permit.forget();
+            kept.push(connection);
             held[id].add(1);
         }
     })

@@ -83,13 +83,22 @@ where
     let head_time = HEAD_TIME.min(manners.idle.unwrap_or(HEAD_TIME));
     let io = TokioIo::new(Watched::new(stream, seen.clone(), WRITE_TIME, manners.linger).opening_within(head_time));
     let service = TowerToHyperService::new(service);
-    let of = worker.clone();
+    let (of, of_body) = (worker.clone(), seen.clone());
     let answer = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer.clone());
-        answer(of.clone(), service.clone(), request)
+        let seen = of_body.clone();
+        seen.expect_body(request.version() < Version::HTTP_2 && !request.body().is_end_stream());
+        let answer = answer(of.clone(), service.clone(), request);
+        async move {
+            let answered = answer.await;
+            seen.expect_body(false);
+            answered
+        }
     });
     let mut builder = auto::Builder::new(Here(worker.clone()));
     builder.http1().timer(TokioTimer::new()).header_read_timeout(head_time).max_buf_size(BUFFER);
+    // A client that has asked, and says nothing more, is still there to be answered. So nothing is read while it is, but for the request's body.
+    builder.http1().half_close(true);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD_TIME).keep_alive_timeout(WRITE_TIME);
     let mut connection = pin!(builder.serve_connection(io, answer));
 

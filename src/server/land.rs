@@ -10,6 +10,7 @@ use super::board::{Board, Stats};
 use super::calls::{Calls, guarded_now};
 use super::config::Config;
 use super::handle::stats;
+use super::listen::open::Listener;
 use super::log::{Level, Log};
 use super::pidfile::PidFile;
 use super::ports::Port;
@@ -22,7 +23,7 @@ use crate::process::privileges::Resolved;
 use crate::process::roll::Roll;
 use crate::process::title::Title;
 use crate::task::{TaskQueue, TaskSize};
-use crate::{Result, Timer};
+use crate::{Region, Result, Timer};
 
 /// Where the settings come from: what the program set, and over it a file and the environment, where it said so.
 #[derive(Clone)]
@@ -105,7 +106,9 @@ impl Land {
         let inboxes = Roll::new(places)?;
         let size = BusSize { inbox: config.message_queue_bytes as usize, ..BusSize::default() };
         let tasks = (config.task_workers > 0).then(|| TaskQueue::new(&lines, task_size(&config))).transpose()?;
-        let heaps = (0..slots(places)).map(|_| Timer::new(TIMERS)).collect::<Result<Vec<_>>>()?;
+        // In one region, so that all of them cost every process one descriptor.
+        let region = Region::new("heaps", slots(places) * Timer::memory_for(TIMERS))?;
+        let heaps = (0..slots(places)).map(|_| Timer::new_in(&region, TIMERS)).collect::<Result<Vec<_>>>()?;
         Ok(Land {
             board: Board::new(places)?,
             places_bus: Bus::new(&inboxes, size)?,
@@ -158,7 +161,9 @@ impl Land {
 
     /// Removes from the disk what this process is the one to remove.
     pub(super) fn clean_up(&self) {
-        self.ports.take();
+        for port in self.ports.take() {
+            port.listeners.iter().for_each(Listener::close);
+        }
         self.pid_file.take();
     }
 

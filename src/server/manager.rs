@@ -33,7 +33,7 @@ pub(super) const GAVE_UP: i32 = 2;
 pub(super) const CALL: &str = "Server::run";
 
 /// How long those may take to die whom the kernel kills.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
 struct Manager {
     land: Rc<Land>,
@@ -63,10 +63,11 @@ pub(super) fn manage(land: Rc<Land>, post: Post) -> i32 {
         land.hook("manager_start", |calls| calls.manager_start());
         let outcome = crew.run(&mut manager);
         land.hook("manager_stop", |calls| calls.manager_stop());
+        // Its master would have done it, and this process leaves without dropping anything. While signals still wait: one more would end it before.
+        land.clean_up();
         outcome
     };
     let outcome = run();
-    // Its master would have done it, and this process leaves without dropping anything.
     land.clean_up();
     match outcome {
         Ok(Outcome::Stopped) => LEFT,

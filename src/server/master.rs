@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use super::config::Config;
 use super::daemon::Report;
 use super::land::Land;
 use super::log::Level;
-use super::manager::{CALL, GAVE_UP, manage};
+use super::manager::{CALL, GAVE_UP, PATIENCE, manage};
 use super::notify::Notifier;
 use crate::process::crew::{Crew, Demand, Duty, Post, Role, Told, Trade};
 use crate::process::supervise::{Millis, Outcome, Policy};
@@ -35,26 +36,36 @@ struct Master<'a> {
     alive: Option<(Duration, std::time::Instant)>,
 }
 
-/// Runs the server; `report` is told when it is ready.
-pub(super) fn run(land: Land, notifier: Notifier, report: Option<&mut Report>) -> Result<()> {
-    let grace = land.config.borrow().stop_grace + MORE;
-    land.show_title("master")?;
-    // Orphans of a dead manager come to this process, to be recovered and reaped.
-    child::take_orphans()?;
+/// Takes hold of the signals: before anything is on the disk that one of them could leave behind. Until there is a server, they wait.
+pub(super) fn crew(config: &Config) -> Result<Crew> {
+    let grace = config.stop_grace + MORE;
     let policy = Policy {
         grace: Millis::try_from(grace.as_millis()).unwrap_or(Millis::MAX),
         // However long it took to find that no worker becomes ready: another manager is not forked before the status of that one was looked at.
         healthy: Millis::MAX,
         ..Policy::default()
     };
-    let mut crew = Crew::new(CALL, vec![Duty { role: Role::Worker, places: 1, policy }])?;
+    Crew::new(CALL, vec![Duty { role: Role::Worker, places: 1, policy }])
+}
+
+/// Runs the server; `report` is told when it is ready.
+pub(super) fn run(mut crew: Crew, land: Land, notifier: Notifier, report: Option<&mut Report>) -> Result<()> {
+    land.show_title("master")?;
+    // Orphans of a dead manager come to this process, to be recovered and reaped.
+    child::take_orphans()?;
     let alive = notifier.alive_every().map(|every| (every, std::time::Instant::now()));
     let land = Rc::new(land);
     let mut master = Master { land: land.clone(), notifier, report, started: false, end: Cell::new(None), alive };
     let outcome = crew.run(&mut master);
     let Master { end, .. } = master;
-    drop(crew);
+    // A manager that was killed leaves it to the kernel to kill the others, which takes a moment.
+    if !land.board.take_over(PATIENCE) {
+        land.log.line(Level::Error, "a process of the server is still there");
+    }
     land.hook("shutdown", |calls| calls.shutdown());
+    // Last of all signals mean again what they meant before: one that came earlier would leave behind what is on the disk.
+    land.clean_up();
+    drop(crew);
     if let Some(error) = end.take() {
         return Err(error);
     }
@@ -75,7 +86,8 @@ impl Master<'_> {
     /// Everybody is ready for the first time.
     fn ready(&mut self) {
         if std::mem::replace(&mut self.started, true) {
-            return;
+            // The manager before this one may have died in the middle of a reload, whose end would be waited for.
+            return self.tell_ready();
         }
         self.log(Level::Info, format_args!("ready: {}", self.land.addresses()));
         self.tell_ready();
@@ -143,6 +155,10 @@ impl Trade for Master<'_> {
                 if signal == Signal::WINCH {
                     self.land.log.reopen();
                 } else {
+                    if signal == Signal::HUP {
+                        // For the manager after this one, should there be one. This one says what is wrong with them.
+                        let _ = self.land.reconfigure();
+                    }
                     self.complain("tell the service manager", self.notifier.reloading());
                 }
                 Some(vec![Demand::Pass(signal)])

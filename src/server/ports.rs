@@ -16,7 +16,7 @@ use super::conn::serve::{Manners, serve};
 use super::conn::stream::Stream;
 use super::conn::{Conn, ConnId, Marks};
 use super::http::{MakeService, ServeOne};
-use super::listen::accept::{Acceptor, SHORTAGE_WAIT, is_of_one_connection};
+use super::listen::accept::{Acceptor, SHORTAGE_WAIT};
 use super::listen::address::Address;
 use super::listen::open::{Listener, Tuning};
 use super::listen::share::Loads;
@@ -26,8 +26,8 @@ use crate::{Error, Result};
 
 /// The longest datagram there is.
 const DATAGRAM: usize = 65_536;
-/// Connections that wait in the kernel and are taken by a worker that leaves, at most: the longest backlog that can be asked for.
-const LEFT_OVER: usize = 65_535;
+/// Calls for datagrams that one worker has under way at once, at each of its sockets; what comes meanwhile waits in the kernel's buffer, as far as that goes.
+const PACKETS: usize = 1024;
 
 /// Who serves what arrives at a port.
 #[derive(Clone)]
@@ -40,6 +40,18 @@ pub(super) enum Serve {
 pub(super) struct Port {
     pub(super) listeners: Vec<Listener>,
     pub(super) serve: Serve,
+}
+
+impl Port {
+    /// # Errors
+    /// [`Error::NoStream`]: HTTP at a socket of datagrams.
+    pub(super) fn new(listeners: Vec<Listener>, serve: Serve) -> Result<Port> {
+        let streams = |serve: &Serve| matches!(serve, Serve::Http(_));
+        match listeners.iter().find(|listener| streams(&serve) && !listener.is_stream()) {
+            Some(listener) => Err(Error::NoStream { address: listener.address.to_string() }),
+            None => Ok(Port { listeners, serve }),
+        }
+    }
 }
 
 /// What a worker needs at each of its ports.
@@ -102,41 +114,15 @@ fn datagrams(listener: &Listener, udp: bool) -> Result<Datagrams> {
 }
 
 async fn accept(mut acceptor: Acceptor, server: Server, tcp: bool, worker: Worker, terms: Terms) {
-    let mut told = false;
-    loop {
-        let next = async {
-            // An error would mean that the semaphore was closed, which nobody does.
-            let permit = terms.room.clone().acquire_owned().await.ok()?;
-            Some((permit, acceptor.accept(|| loads(&worker)).await))
-        };
-        let next = tokio::select! {
-            biased;
-            () = worker.exiting() => break,
-            next = next => next,
-        };
-        match next {
-            Some((permit, Ok(socket))) => begin(socket, permit, &server, tcp, &worker, &terms),
-            Some((_, Err(error))) if is_of_one_connection(&error) => {}
-            Some((_, Err(error))) => {
-                // Descriptors or memory have run out, as a rule. The connection stays in the queue, so that trying again at once would spin; connections that
-                // end make room.
-                if !std::mem::replace(&mut told, true) {
-                    worker.complain(format_args!("cannot accept, trying again until it works: {error}"));
-                }
-                tokio::time::sleep(SHORTAGE_WAIT).await;
-            }
-            None => return,
-        }
+    let begin = |socket, permit| begin(socket, permit, &server, tcp, &worker, &terms);
+    let complain =
+        |error: &io::Error| worker.complain(format_args!("cannot accept, trying again until it works: {error}"));
+    tokio::select! {
+        biased;
+        () = worker.exiting() => {}
+        () = acceptor.take_all(&terms.room, || loads(&worker), begin, complain) => {}
     }
-    // Connections that the kernel has already completed: their clients have no way to know that we are leaving.
-    for _ in 0..LEFT_OVER {
-        let Ok(permit) = terms.room.clone().try_acquire_owned() else { break };
-        match acceptor.take_now() {
-            Ok(socket) => begin(socket, permit, &server, tcp, &worker, &terms),
-            Err(error) if is_of_one_connection(&error) => {}
-            Err(_) => break,
-        }
-    }
+    acceptor.take_rest(&terms.room, begin);
 }
 
 fn loads(worker: &Worker) -> Loads {
@@ -199,14 +185,19 @@ impl Drop for Open {
 /// Receives datagrams until the worker leaves; each is a call beside the others.
 async fn receive(socket: Rc<Datagrams>, calls: Rc<dyn Calls>, worker: Worker) {
     let mut buffer = BytesMut::zeroed(DATAGRAM);
-    let mut told = false;
+    let (mut told, room) = (false, Arc::new(Semaphore::new(PACKETS)));
     loop {
+        let next = async {
+            // An error would mean that the semaphore was closed, which nobody does.
+            let permit = room.clone().acquire_owned().await.map_err(io::Error::other)?;
+            socket.next(&mut buffer).await.map(|(len, from)| (permit, len, from))
+        };
         let next = tokio::select! {
             biased;
             () = worker.exiting() => return,
-            next = socket.next(&mut buffer) => next,
+            next = next => next,
         };
-        let (len, from): (usize, Peer) = match next {
+        let (permit, len, from): (_, usize, Peer) = match next {
             Ok(next) => next,
             // What an earlier answer met (ICMP) is reported here.
             Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::Interrupted) => {
@@ -227,6 +218,7 @@ async fn receive(socket: Rc<Datagrams>, calls: Rc<dyn Calls>, worker: Worker) {
             if let Err(why) = of.call(guarded(calls.packet(&of, &packet))).await {
                 of.complain(format_args!("packet from {}: {why}", packet.from));
             }
+            drop(permit);
         });
     }
 }

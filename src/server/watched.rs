@@ -25,6 +25,8 @@ pub(super) struct Seen {
     look: Cell<bool>,
     /// It did, and there was nothing.
     nothing: Cell<bool>,
+    /// A request is being answered that has a body, which may not have come yet.
+    body: Cell<bool>,
     /// The first three bytes, once something was read: what a connection of HTTP/2 begins with, and no request of HTTP/1 that anybody sends.
     first: Cell<Option<[u8; 3]>>,
 }
@@ -34,6 +36,11 @@ impl Seen {
     pub(super) fn look(&self) {
         self.look.set(true);
         self.nothing.set(false);
+    }
+
+    /// Whether, from here on, what is read is the body of a request that is being answered.
+    pub(super) fn expect_body(&self, expected: bool) {
+        self.body.set(expected);
     }
 
     /// Whether the client speaks HTTP/2.
@@ -57,6 +64,9 @@ pub(super) struct Watched<S> {
     patience: Duration,
     linger: Duration,
     opening: Option<Opening>,
+    /// How long the client may say nothing in the middle of a request's body; and since when it has.
+    body_time: Duration,
+    starved: Option<Pin<Box<Sleep>>>,
     stalled: Option<Pin<Box<Sleep>>>,
     lingering: Option<Pin<Box<Sleep>>>,
 }
@@ -79,11 +89,22 @@ impl Opening {
 
 impl<S> Watched<S> {
     pub(super) fn new(stream: S, seen: Rc<Seen>, patience: Duration, linger: Duration) -> Self {
-        Self { stream, seen, patience, linger, opening: None, stalled: None, lingering: None }
+        Self {
+            stream,
+            seen,
+            patience,
+            linger,
+            opening: None,
+            body_time: Duration::MAX,
+            starved: None,
+            stalled: None,
+            lingering: None,
+        }
     }
 
-    /// Fails a read when the client has not told after `time` which HTTP it speaks.
+    /// Fails a read when the client has not told after `time` which HTTP it speaks, or says nothing for so long in the middle of a body.
     pub(super) fn opening_within(mut self, time: Duration) -> Self {
+        self.body_time = time;
         self.opening = Some(Opening { matched: 0, clock: Box::pin(sleep(time)) });
         self
     }
@@ -108,6 +129,7 @@ impl<S: AsyncRead + AsFd + Unpin> AsyncRead for Watched<S> {
         let outcome = Pin::new(&mut self.stream).poll_read(cx, into);
         if let Some(read) = into.filled().get(before..).filter(|read| !read.is_empty()) {
             self.seen.asked.set(true);
+            self.starved = None;
             if self.seen.first.get().is_none() {
                 // Fewer than three bytes at once are no client's preface.
                 self.seen.first.set(Some(read.first_chunk().copied().unwrap_or_default()));
@@ -124,6 +146,13 @@ impl<S: AsyncRead + AsFd + Unpin> AsyncRead for Watched<S> {
             && let Some(opening) = &mut self.opening
         {
             ready!(opening.clock.as_mut().poll(cx));
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        // Nobody above counts this time either. Who answers without waiting for the body does not read.
+        if outcome.is_pending() && self.seen.body.get() {
+            let time = self.body_time;
+            let clock = self.starved.get_or_insert_with(|| Box::pin(sleep(time)));
+            ready!(clock.as_mut().poll(cx));
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         outcome

@@ -136,7 +136,11 @@ pub(crate) fn fork_and_run(call: &'static str, child: impl FnOnce() -> i32) -> R
     let pid = unsafe { libc::fork() };
     match pid {
         0 => {
-            let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child)).unwrap_or(101);
+            let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child)).unwrap_or_else(|payload| {
+                // Dropped it could panic once more, and the child would go on in its parent's code.
+                std::mem::forget(payload);
+                101
+            });
             // SAFETY: ends the child here and now; nothing of the parent's (exit handlers, buffered output) runs twice.
             unsafe { libc::_exit(code) }
         }

@@ -2,7 +2,7 @@
 
 use commons::server::{Builder, Bytes, Handler, Server, Task, Worker};
 use commons::{Error, Result};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::CONTENT_TYPE;
 use hyper::{Request, Response, StatusCode};
@@ -37,8 +37,28 @@ impl Service<Request<Incoming>> for Page {
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
         let worker = self.0.clone();
-        Box::pin(async move { answer(&worker, request.uri().path()).await })
+        Box::pin(async move {
+            if request.uri().path() == "/body" {
+                return body(request.into_body()).await;
+            }
+            answer(&worker, request.uri().path()).await
+        })
     }
+}
+
+/// Much that takes no memory.
+static ZEROES: [u8; 100 << 20] = [0; 100 << 20];
+
+/// How many bytes there were.
+async fn body(mut body: Incoming) -> Answer {
+    let mut len = 0;
+    while let Some(frame) = body.frame().await {
+        match frame {
+            Ok(frame) => len += frame.data_ref().map_or(0, Bytes::len),
+            Err(error) => return status(StatusCode::BAD_REQUEST, error.to_string()),
+        }
+    }
+    Ok(Response::new(Full::from(len.to_string())))
 }
 
 async fn answer(worker: &Worker, path: &str) -> Answer {
@@ -52,6 +72,7 @@ async fn answer(worker: &Worker, path: &str) -> Answer {
             Ok(()) => text("told".to_owned()),
             Err(error) => status(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
         },
+        "/large" => Ok(Response::new(Full::from(Bytes::from_static(&ZEROES)))),
         "/told" => text(TOLD.get().to_string()),
         "/slow" => {
             tokio::time::sleep(Duration::from_millis(300)).await;

@@ -8,12 +8,14 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 pub(crate) mod client;
+pub(crate) mod faults;
 mod handle;
 mod run;
 pub(crate) mod server;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
@@ -100,6 +102,26 @@ impl Drop for Scratch {
     }
 }
 
+/// The service manager's end of a socket.
+pub(crate) struct Notified(UnixDatagram);
+
+impl Notified {
+    /// At this path.
+    pub(crate) fn at(path: &Path) -> Notified {
+        let socket = UnixDatagram::bind(path).expect("a socket");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        Notified(socket)
+    }
+
+    /// What it is told next.
+    #[track_caller]
+    pub(crate) fn next(&self) -> String {
+        let mut buffer = [0; 500];
+        let n = self.0.recv(&mut buffer).expect("a message");
+        String::from_utf8_lossy(&buffer[..n]).into_owned()
+    }
+}
+
 /// Lines of one stream of a process, in order.
 pub(crate) struct Lines {
     lines: mpsc::Receiver<String>,
@@ -183,8 +205,13 @@ pub(crate) fn command(settings: &[(&str, &str)], arguments: &[&str]) -> Command 
     settings.iter().for_each(|(key, value)| {
         command.env(format!("COMMONS_{}", key.to_ascii_uppercase()), value);
     });
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    piped(&mut command);
     command
+}
+
+/// Its output comes to the test, and it leads a group.
+pub(crate) fn piped(command: &mut Command) -> &mut Command {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0)
 }
 
 const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);

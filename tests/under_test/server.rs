@@ -6,6 +6,8 @@ use std::time::Duration;
 use commons::server::{Bytes, Conn, ConnId, Handler, Packet, Stats, Task, Worker, WorkerError};
 use commons::{AtomicLong, Error, Result, TaskId};
 
+use super::faults;
+
 /// One line in one write, so that those of several processes do not mix.
 pub(crate) fn tell(line: impl std::fmt::Display) {
     let line = format!("{line}\n");
@@ -45,14 +47,6 @@ pub(super) struct UnderTest {
 }
 
 impl UnderTest {
-    fn fails_at(&self, where_: &str) -> Result<()> {
-        if self.fault == format!("error:{where_}") {
-            return Err(failed("failing"));
-        }
-        assert_ne!(self.fault, format!("panic:{where_}"), "told to");
-        Ok(())
-    }
-
     async fn command(&self, worker: &Worker, conn: &Conn, line: &str) -> Result<()> {
         let mut words = line.split(' ');
         let command = words.next().unwrap_or_default();
@@ -75,6 +69,7 @@ impl UnderTest {
             "error" => return Err(failed("failing")),
             "panic" => panic!("told to"),
             "exit" => std::process::exit(number(word())),
+            "leak" => faults::leak().to_string(),
             "close" => {
                 conn.send("bye\n").await?;
                 conn.close();
@@ -263,30 +258,39 @@ impl UnderTest {
 impl Handler for UnderTest {
     fn start(&self, _: &Stats) {
         tell("all are ready");
+        self.plain("start");
     }
     fn before_shutdown(&self) {
         tell("before_shutdown");
+        self.plain("before_shutdown");
     }
     fn shutdown(&self) {
         tell("shutdown");
+        self.plain("shutdown");
     }
     fn manager_start(&self) {
         tell(format_args!("manager_start {}", std::process::id()));
+        self.plain("manager_start");
     }
     fn manager_stop(&self) {
         tell("manager_stop");
+        self.plain("manager_stop");
     }
     fn worker_error(&self, error: &WorkerError) {
         tell(format_args!("worker_error {} {} {:?} {:?}", error.id, error.pid, error.status, error.signal));
+        self.plain("worker_error");
     }
     fn before_reload(&self) {
         tell("before_reload");
+        self.plain("before_reload");
     }
     fn after_reload(&self) {
         tell("after_reload");
+        self.plain("after_reload");
     }
 
     async fn worker_start(&self, worker: &Worker) -> Result<()> {
+        self.plain("worker_start");
         self.fails_at("worker_start")?;
         if self.starts.add(1) > 1 {
             self.fails_at("second_start")?;

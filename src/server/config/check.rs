@@ -81,13 +81,14 @@ impl Config {
                 allowed,
             });
         }
+        let workers = self.workers;
         match self.max_connections {
-            Some(asked) if u64::from(asked) > possible => Err(clash(
+            // One that accepts holds one at least.
+            Some(asked) if asked < workers || u64::from(asked) > possible => Err(clash(
                 "max_connections",
                 &asked,
                 &format!(
-                    "1..={possible} with {} workers and a limit of {files} open files (ulimit -n) for each",
-                    self.workers
+                    "{workers}..={possible} with {workers} workers and a limit of {files} open files (ulimit -n) for each"
                 ),
             )),
             _ => Ok(()),

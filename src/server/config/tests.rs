@@ -207,6 +207,7 @@ fn contradictions_are_named() {
         ("pid_file = '/a'\nlog_file = '/a'", ["log_file is \"/a\"", "pid_file"]),
         ("daemonize = true\npid_file = 'a'", ["pid_file is \"a\"", "absolute"]),
         ("daemonize = true\nlog_file = 'a'", ["log_file is \"a\"", "absolute"]),
+        ("workers = 3\nmax_connections = 2", ["max_connections is 2", "3..="]),
         ("max_connections = 1048576\nworkers = 1", ["max_connections is 1048576", "ulimit -n"]),
     ] {
         // A machine with a limit of a million files would not mind the last one.

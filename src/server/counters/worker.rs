@@ -14,19 +14,21 @@ use super::events::Events;
 use super::options::EventKind;
 use crate::process::crew::{ORPHAN, Post};
 use crate::process::word::{Mouth, What};
-use crate::server::listen::accept::{SHORTAGE_WAIT, is_of_one_connection};
+use crate::server::listen::accept::Acceptor;
+use crate::server::listen::share::Loads;
 use crate::sys::ready::watch;
 use crate::sys::signal::{SignalFd, SignalSet};
 use crate::{Error, Result};
 use rustix::fd::OwnedFd;
 use rustix::process::Signal;
-use std::net::TcpListener as StdListener;
+use std::io;
+use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch as channel};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch as channel};
 use tokio::task::{LocalSet, spawn_local};
 
 /// Connections that one worker holds at most; more wait in the kernel's queue.
@@ -39,7 +41,7 @@ pub(super) const NOT_BOOTED: i32 = 1;
 
 /// What a worker works with; everything else of the manager's is closed in this process.
 pub(super) struct Tools {
-    pub(super) listener: StdListener,
+    pub(super) listener: TcpListener,
     pub(super) board: Board,
     pub(super) events: Events,
     /// How long it waits, when it leaves, for connections to show whether they are idle.
@@ -58,7 +60,7 @@ pub(super) fn work(post: Post, tools: Tools) -> i32 {
     })
 }
 
-fn boot(desk: Rc<Desk>, listener: StdListener, life: OwnedFd, mouth: Rc<Mouth>, mask: &SignalSet) -> Result<i32> {
+fn boot(desk: Rc<Desk>, listener: TcpListener, life: OwnedFd, mouth: Rc<Mouth>, mask: &SignalSet) -> Result<i32> {
     let asked = SignalFd::new(&SignalSet::of(&[Signal::TERM]))?;
     // In one step: were SIGTERM unblocked for an instant, one that is already pending would end us right there.
     mask.make_mask()?;
@@ -66,7 +68,9 @@ fn boot(desk: Rc<Desk>, listener: StdListener, life: OwnedFd, mouth: Rc<Mouth>, 
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::system("tokio runtime"))?;
     let local = LocalSet::new();
     local.block_on(&runtime, async {
-        let listener = TcpListener::from_std(listener).map_err(Error::system("register the listener"))?;
+        let acceptor = Acceptor::new(&listener, false)?;
+        // It has its own handle, and nobody is let in from when that is gone.
+        drop(listener);
         let (asked, life) = (watch(asked.into())?, watch(life)?);
         mouth.say(&What::Ready);
         desk.tell(EventKind::Serving);
@@ -74,32 +78,28 @@ fn boot(desk: Rc<Desk>, listener: StdListener, life: OwnedFd, mouth: Rc<Mouth>, 
             biased;
             // Nothing is ever written into the lifeline: readable means end of file, or a broken descriptor.
             _ = life.readable() => Ok(ORPHAN),
-            code = run(desk, listener, &asked, &mouth) => Ok(code),
+            code = run(desk, acceptor, &asked, &mouth) => Ok(code),
         }
     })
 }
 
 /// Accepts until SIGTERM comes, then sees all connections to their end.
-async fn run(desk: Rc<Desk>, listener: TcpListener, asked: &AsyncFd<OwnedFd>, mouth: &Mouth) -> i32 {
+async fn run(desk: Rc<Desk>, mut acceptor: Acceptor, asked: &AsyncFd<OwnedFd>, mouth: &Mouth) -> i32 {
     let (leave, leaving) = channel::channel(false);
     let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let begin = |socket, permit| begin(socket, permit, &desk, &leaving);
+    let complain = |error: &io::Error| {
+        mouth.say(&What::Trouble(format!("cannot accept, trying again until it works: {error}")));
+    };
     tokio::select! {
         biased;
         _ = asked.readable() => {}
-        () = accept(&desk, &listener, &leaving, &room, mouth) => {}
+        () = acceptor.take_all(&room, Loads::default, begin, complain) => {}
     }
     leave.send_replace(true);
     desk.tell(EventKind::Leaving { open: desk.board.open(desk.slot).unsigned_abs() });
-    // Connections that the kernel has already completed: their clients have no way to know that we are leaving.
-    if let Ok(listener) = listener.into_std() {
-        while let Some((permit, stream)) = room.clone().try_acquire_owned().ok().zip(next_waiting(&listener)) {
-            let (desk, leaving) = (desk.clone(), leaving.clone());
-            spawn_local(async move {
-                serve(stream, desk, leaving).await;
-                drop(permit);
-            });
-        }
-    }
+    acceptor.take_rest(&room, begin);
+    drop(acceptor);
     // Each connection holds a receiver, so this resolves when the last one has ended.
     drop(leaving);
     leave.closed().await;
@@ -107,44 +107,13 @@ async fn run(desk: Rc<Desk>, listener: TcpListener, asked: &AsyncFd<OwnedFd>, mo
     LEFT
 }
 
-async fn accept(
-    desk: &Rc<Desk>,
-    listener: &TcpListener,
-    leaving: &channel::Receiver<bool>,
-    room: &Arc<Semaphore>,
-    mouth: &Mouth,
-) {
-    let mut told = false;
-    // An error here would mean that the semaphore was closed, which nobody does.
-    while let Ok(permit) = room.clone().acquire_owned().await {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let (desk, leaving) = (desk.clone(), leaving.clone());
-                spawn_local(async move {
-                    serve(stream, desk, leaving).await;
-                    drop(permit);
-                });
-            }
-            Err(error) if is_of_one_connection(&error) => {}
-            Err(error) => {
-                // Descriptors or memory have run out, as a rule. The connection stays in the queue, so that trying again
-                // at once would spin; connections that end make room.
-                if !told {
-                    told = true;
-                    mouth.say(&What::Trouble(format!("cannot accept, trying again until it works: {error}")));
-                }
-                tokio::time::sleep(SHORTAGE_WAIT).await;
-            }
-        }
-    }
-}
-
-fn next_waiting(listener: &StdListener) -> Option<TcpStream> {
-    loop {
-        match listener.accept() {
-            Ok((stream, _)) => return stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)).ok(),
-            Err(error) if is_of_one_connection(&error) => {}
-            Err(_) => return None,
-        }
-    }
+/// Serves a connection beside the others.
+fn begin(socket: OwnedFd, permit: OwnedSemaphorePermit, desk: &Rc<Desk>, leaving: &channel::Receiver<bool>) {
+    // An error: nothing is left to watch it with, and the client sees it closed.
+    let Ok(stream) = TcpStream::from_std(socket.into()) else { return };
+    let (desk, leaving) = (desk.clone(), leaving.clone());
+    spawn_local(async move {
+        serve(stream, desk, leaving).await;
+        drop(permit);
+    });
 }

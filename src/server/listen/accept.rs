@@ -9,11 +9,15 @@ use rustix::fd::OwnedFd;
 use rustix::net::{SocketFlags, accept_with};
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Connections taken without letting anybody else have a turn.
 const BATCH: u32 = 16;
+/// Connections that wait in the kernel and are taken by a worker that leaves, at most: the longest backlog that can be asked for.
+const LEFT_OVER: usize = 65_535;
 
 /// A listening socket in a worker's event loop.
 pub(crate) struct Acceptor {
@@ -32,26 +36,65 @@ impl Acceptor {
         Ok(Self { socket: watch(socket)?, share, began: Instant::now(), in_a_row: 0 })
     }
 
-    /// A connection that waits, whosever it would be, without waiting for one: for who leaves.
-    ///
-    /// # Errors
-    /// What `accept` says; `WouldBlock` when none waits.
-    pub(crate) fn take_now(&self) -> io::Result<OwnedFd> {
-        take(self.socket.get_ref())
+    /// Takes connections, for as long as it is polled and while there is `room`, and hands each to `begin`; the permit goes with the connection. `complain`
+    /// hears, once, that none can be taken: descriptors or memory have run out, as a rule.
+    pub(crate) async fn take_all(
+        &mut self,
+        room: &Arc<Semaphore>,
+        loads: impl Fn() -> Loads,
+        begin: impl Fn(OwnedFd, OwnedSemaphorePermit),
+        complain: impl Fn(&io::Error),
+    ) {
+        let mut told = false;
+        // None would mean that the semaphore was closed, which nobody does.
+        while let Some(taken) = self.accept(room, &loads).await {
+            match taken {
+                Ok((socket, permit)) => begin(socket, permit),
+                Err(error) => {
+                    // The connection stays in the queue, so that trying again at once would spin; connections that end make room.
+                    if !std::mem::replace(&mut told, true) {
+                        complain(&error);
+                    }
+                    tokio::time::sleep(SHORTAGE_WAIT).await;
+                }
+            }
+        }
+    }
+
+    /// The same for who leaves, with what the kernel has completed already, whosever it would be: those clients have no way to know that we are leaving.
+    pub(crate) fn take_rest(&self, room: &Arc<Semaphore>, begin: impl Fn(OwnedFd, OwnedSemaphorePermit)) {
+        for _ in 0..LEFT_OVER {
+            let Ok(permit) = room.clone().try_acquire_owned() else { return };
+            match take(self.socket.get_ref()) {
+                Ok(socket) => begin(socket, permit),
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(_) => return,
+            }
+        }
     }
 
     /// The next connection that is ours: non-blocking, closed by `exec`. `loads` is asked each time before one is taken, and must count by then all that
-    /// this worker has taken. Nothing is lost when the future is dropped.
+    /// this worker has taken. Nothing is lost when the future is dropped. None when the semaphore is closed.
+    ///
+    /// Room is asked for only when a connection waits: who waits for one that does not come must not hold what another port could use.
     ///
     /// # Errors
     /// What `accept` says: descriptors or memory have run out. The connection stays in the queue, so that calling again at once would spin.
-    pub(crate) async fn accept(&mut self, loads: impl Fn() -> Loads) -> io::Result<OwnedFd> {
+    pub(crate) async fn accept(
+        &mut self,
+        room: &Arc<Semaphore>,
+        loads: impl Fn() -> Loads,
+    ) -> Option<io::Result<(OwnedFd, OwnedSemaphorePermit)>> {
         if self.in_a_row >= BATCH {
             self.in_a_row = 0;
             tokio::task::yield_now().await;
         }
         loop {
-            let mut ready = self.socket.readable().await?;
+            let mut ready = match self.socket.readable().await {
+                Ok(ready) => ready,
+                Err(error) => return Some(Err(error)),
+            };
+            let permit = room.clone().acquire_owned().await.ok()?;
             let now = Millis::try_from(self.began.elapsed().as_millis()).unwrap_or(Millis::MAX);
             let verdict = self.share.as_mut().map_or(Verdict::Take, |share| share.judge(loads(), now));
             let gone = match verdict {
@@ -61,10 +104,11 @@ impl Acceptor {
                     Err(error) if is_of_one_connection(&error) => continue,
                     taken => {
                         self.in_a_row += 1;
-                        return taken;
+                        return Some(taken.map(|socket| (socket, permit)));
                     }
                 },
                 Verdict::Wait(long) => {
+                    drop(permit);
                     tokio::time::sleep(Duration::from_millis(long)).await;
                     !waits(self.socket.get_ref())
                 }
@@ -85,7 +129,7 @@ impl Acceptor {
 pub(crate) const SHORTAGE_WAIT: Duration = Duration::from_millis(75);
 
 /// Whether `accept` only reports that one client went away while it waited (accept(2), "Error handling").
-pub(crate) fn is_of_one_connection(error: &io::Error) -> bool {
+fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind as K;
     matches!(
         error.kind(),

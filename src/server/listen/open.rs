@@ -59,12 +59,14 @@ pub(crate) struct Listener {
     pub(crate) socket: Socket,
     /// Its file, which goes with the last handle of the process that made it.
     pub(super) file: Option<SocketFile>,
+    /// The process that closes it for all; 0: it is somebody else's.
+    owner: u32,
 }
 
 impl Listener {
     /// A socket that somebody else has opened, and whose file is somebody else's.
     pub(super) fn of(address: Address, socket: Socket) -> Self {
-        Self { address, socket, file: None }
+        Self { address, socket, file: None, owner: 0 }
     }
 
     /// Whether connections come from it; else datagrams.
@@ -72,8 +74,19 @@ impl Listener {
         matches!(self.address, Address::Tcp(..) | Address::Unix(..))
     }
 
-    /// Makes the calling process the one that removes the socket's file.
+    /// Ends it for all who hold it, if it is the calling process's: what a handler has forked may hold it too, and would keep the next server from its port.
+    pub(crate) fn close(&self) {
+        if self.owner == std::process::id() && self.is_stream() {
+            // An error: there is nothing to end.
+            let _ = self.socket.shutdown(std::net::Shutdown::Both);
+        }
+    }
+
+    /// Makes the calling process the one that closes it, and removes its file.
     pub(crate) fn adopt(&mut self) {
+        if self.owner != 0 {
+            self.owner = std::process::id();
+        }
         if let Some(file) = &mut self.file {
             file.adopt();
         }
@@ -149,7 +162,7 @@ fn one(address: &Address, how: &Opening, shared: bool) -> io::Result<Listener> {
             return Err(io::Error::new(io::ErrorKind::NotFound, "the service manager passed no socket of this name"));
         }
     };
-    let listener = Listener { address, socket, file };
+    let listener = Listener { address, socket, file, owner: std::process::id() };
     if matches!(listener.address, Address::Tcp(..)) {
         listener.socket.listen(how.backlog)?;
     }

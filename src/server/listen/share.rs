@@ -17,7 +17,7 @@ pub(crate) const LAPSE: Millis = 200;
 pub(crate) const LOOK: Millis = 1;
 
 /// What a worker knows when a connection waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Loads {
     /// Connections that it holds.
     pub(crate) mine: u64,
