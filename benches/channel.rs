@@ -215,21 +215,22 @@ fn ipc() -> Work {
     })
 }
 
-/// A number, there and back by two channels.
-fn there_and_back(name: &'static str) -> Work {
+/// A number, there and back by two channels, at the head of a message of so many bytes.
+fn there_and_back(name: &'static str, bytes: usize) -> Work {
     let rings = [ring(), ring()];
     Work::together(name, 2, move |hand, n| {
-        let (own, other, mut message) = (&rings[hand], &rings[1 - hand], Vec::new());
+        let (own, other, mut message, mut sent) = (&rings[hand], &rings[1 - hand], Vec::new(), MESSAGE);
         for number in 0..n {
             if hand == 0 {
-                other.push(&number.to_le_bytes()).expect("room");
+                sent[..8].copy_from_slice(&number.to_le_bytes());
+                other.push(&sent[..bytes]).expect("room");
             }
             own.pop_into(&mut message).expect("a message");
             if hand == 1 {
                 other.push(&message).expect("room");
             }
         }
-        assert_eq!(message, (n - 1).to_le_bytes());
+        assert_eq!(message[..8], (n - 1).to_le_bytes());
     })
 }
 
@@ -254,11 +255,13 @@ fn sessions_there_and_back(name: &'static str) -> Work {
 
 /// How long until the other has it. On one core each can only go on when the other sleeps, so that every message wakes; on two both spin.
 fn waking(suite: &mut Suite) {
-    let sleeping = || there_and_back("there and back, sleeping").on_one_core();
+    let sleeping = || there_and_back("there and back, sleeping", 8).on_one_core();
     suite.pair(sleeping(), floors::futex_ping_pong().on_one_core(), Bar::Cost(1.15)); // bars.md
-    // Ours never sleeps for longer than 20 ms in one go, so that it finds out who died; the kernel charges for that.
+    // Ours never sleeps for longer than 20 ms in one go, so that it finds out who died; the kernel charges for that. And it carries a message.
     suite.pair(sleeping(), floors::futex_ping_pong_in_slices().on_one_core(), Bar::Shown);
+    let sleeping = there_and_back("the same with 64 bytes", MESSAGE.len()).on_one_core();
+    suite.pair(sleeping, floors::futex_ping_pong_with(&MESSAGE).on_one_core(), Bar::Shown);
     let sessions = sessions_there_and_back("there and back, sessions, spinning");
     suite.pair(sessions, floors::line_ping_pong(), Bar::Cost(2.0)); // bars.md
-    suite.pair(there_and_back("there and back, spinning"), floors::line_ping_pong(), Bar::Cost(2.0)); // bars.md
+    suite.pair(there_and_back("there and back, spinning", 8), floors::line_ping_pong(), Bar::Cost(2.0)); // bars.md
 }

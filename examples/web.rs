@@ -4,20 +4,21 @@
 //! cargo run --example web -- tcp://127.0.0.1:9504
 //! ```
 //! `curl -i 127.0.0.1:9504/`, more than 20 times in a second: 429. `curl -i -c jar -X POST '127.0.0.1:9504/login?name=bob'`, then `curl -b jar
-//! 127.0.0.1:9504/me`, whichever worker answers, also after `kill -9` of any of them.
+//! 127.0.0.1:9504/me`, whichever worker answers, also after `kill -9` of any of them. `curl 127.0.0.1:9504/report` is made by a task worker, which may block: the
+//! workers answer others meanwhile, and when that one dies another one begins anew.
 
 use std::convert::Infallible;
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use axum::Router;
 use axum::extract::{Query, Request, State};
 use axum::http::header::{COOKIE, RETRY_AFTER, SET_COOKIE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use commons::server::{Peer, Server, Worker};
+use axum::{Extension, Router};
+use commons::server::{Handler, Peer, Server, Task, Worker, WorkerHandle};
 use commons::{Column, Schema, Semaphore, Table};
 
 /// Requests of one address in one second.
@@ -26,6 +27,7 @@ const RATE: i64 = 20;
 const CONNECTIONS: u32 = 1000;
 /// Reports that are made at once, by all workers together.
 const REPORTS: u32 = 2;
+const PATIENCE: Duration = Duration::from_secs(10);
 const SESSION: Duration = Duration::from_secs(1800);
 
 /// Made before the fork: every handle leads to the same memory in every process.
@@ -140,13 +142,23 @@ impl Drop for Permit {
     }
 }
 
-async fn report(State(shared): State<Shared>) -> Result<Response, Failed> {
+async fn report(State(shared): State<Shared>, Extension(worker): Extension<WorkerHandle>) -> Result<Response, Failed> {
     if !shared.reports.try_acquire()? {
         return Ok((StatusCode::SERVICE_UNAVAILABLE, "as many reports as we can make are being made\n").into_response());
     }
     let _permit = Permit(shared.reports.clone());
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    Ok("all is well\n".into_response())
+    Ok(worker.task_wait("report", PATIENCE).await?.into_response())
+}
+
+/// What task workers do.
+struct Reports;
+
+impl Handler for Reports {
+    fn task(&self, worker: &Worker, _: &Task) -> commons::Result<Vec<u8>> {
+        // Stands for work: nobody else waits for this process.
+        std::thread::sleep(Duration::from_millis(500));
+        Ok(format!("all is well, says process {}\n", worker.pid()).into_bytes())
+    }
 }
 
 fn app(shared: &Shared, worker: &Worker) -> Router {
@@ -158,6 +170,8 @@ fn app(shared: &Shared, worker: &Worker) -> Router {
         .route("/logout", post(logout))
         .route("/report", get(report))
         .layer(from_fn_with_state(shared.clone(), limit))
+        // Futures of axum must be Send, which those that hold a `Worker` are not.
+        .layer(Extension(worker.handle()))
         .with_state(shared.clone())
 }
 
@@ -167,7 +181,8 @@ pub(crate) fn main() -> commons::Result<()> {
     let shared = Shared::new()?;
     Server::builder()
         .with(|config| config.max_connections(CONNECTIONS))
+        .task_workers(REPORTS)
         .http(&address, move |worker| app(&shared, worker))?
         .environment()
-        .run(())
+        .run(Reports)
 }

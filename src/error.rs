@@ -83,12 +83,12 @@ pub enum Error {
         /// The kind of structure.
         what: &'static str,
     },
-    /// A call that belongs to one process was made in another.
-    #[error("{call} belongs to the {expected}, and this process (pid {pid}) is not it")]
+    /// A call that belongs to one process, or to one thread of it, was made in another.
+    #[error("{call} belongs to the {expected}, and the caller (pid {pid}) is not it")]
     WrongProcess {
         /// The call.
         call: &'static str,
-        /// The process it belongs to.
+        /// The process, or thread, it belongs to.
         expected: &'static str,
         /// The calling process.
         pid: u32,

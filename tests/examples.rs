@@ -136,10 +136,15 @@ impl Guest {
     }
 
     #[track_caller]
-    fn hears(&mut self, line: &str) {
+    fn line(&mut self) -> String {
         let mut heard = String::new();
-        self.0.read_line(&mut heard).unwrap();
-        assert_eq!(heard.trim_end(), line);
+        assert!(self.0.read_line(&mut heard).unwrap() > 0, "it is closed");
+        heard.trim_end().to_owned()
+    }
+
+    #[track_caller]
+    fn hears(&mut self, line: &str) {
+        assert_eq!(self.line(), line);
     }
 }
 
@@ -178,6 +183,21 @@ fn chat() {
         }
     }
     assert!((1..6).contains(&there), "{there} guests of the worker that lives");
+    // Both workers are renewed. Who is with one that leaves hears who is with its successor, and is heard.
+    server.signal(Signal::USR1);
+    until("both are renewed", || {
+        newcomer.say("are you there?");
+        newcomer.hears("are you there?");
+        server.log.count("reloaded") > 0
+    });
+    let mut late = Guest::new(&socket);
+    late.say("to all");
+    while late.line() != "to all" {}
+    newcomer.hears("to all");
+    newcomer.say("to you");
+    newcomer.hears("to you");
+    late.hears("to you");
+    drop(late);
     let mut rest = Vec::new();
     drop(guests);
     newcomer.0.get_mut().shutdown(std::net::Shutdown::Write).unwrap();

@@ -154,7 +154,7 @@ fn every_error_says_what_and_how_much() {
         ),
         (
             Error::WrongProcess { call: "reload", expected: "manager", pid: 7 },
-            "reload belongs to the manager, and this process (pid 7) is not it",
+            "reload belongs to the manager, and the caller (pid 7) is not it",
         ),
         (
             Error::Threads { call: "start", threads: 3 },

@@ -3,12 +3,15 @@
 #[path = "under_test/mod.rs"]
 mod under_test;
 
+use std::collections::BTreeSet;
 use std::io::Write;
+use std::os::unix::net::UnixDatagram;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use under_test::client::Client;
-use under_test::{Running, Test, until};
+use under_test::{Running, Scratch, Test, until};
 
 const TESTS: &[Test] = &[
     ("connect_then_receive_then_close", order),
@@ -26,6 +29,7 @@ const TESTS: &[Test] = &[
     ("idle_connections_are_closed", idle),
     ("no_more_than_max_connections", max_connections),
     ("datagrams_are_answered", packets),
+    ("datagrams_of_unix_sockets_are_answered", unix_packets),
 ];
 
 fn main() -> ExitCode {
@@ -343,4 +347,43 @@ fn packets() {
         assert!(buffer[..n].starts_with(format!("packet {at} ").as_bytes()));
     }
     server.stop();
+}
+
+fn unix_packets() {
+    let folder = Scratch::new();
+    let path = folder.path("server");
+    let listen = format!("--listen=unix-dgram://{}", path.display());
+    let mut server = Running::by(&mut under_test::command(&[("workers", "2")], &[&listen]));
+    server.wait_ready();
+    let socket = UnixDatagram::bind(folder.path("client")).unwrap();
+    socket.connect(&path).unwrap();
+    socket.set_read_timeout(Some(under_test::PATIENCE)).unwrap();
+    let mut buffer = [0; 40_000];
+    let mut pids = BTreeSet::new();
+    for at in 0..100 {
+        // Datagrams wait in the socket, which stays.
+        if at == 20 {
+            server.signal(Signal::USR1);
+        }
+        if at == 60 {
+            server.told.next("after_reload");
+        }
+        let packet = [format!("packet {at} ").as_bytes(), &vec![b'x'; at * 300]].concat();
+        socket.send(&packet).unwrap();
+        let n = socket.recv(&mut buffer).unwrap();
+        assert!(buffer[..n].starts_with(&packet), "{at}");
+        let pid: i32 = std::str::from_utf8(&buffer[packet.len() + 1..n]).unwrap().parse().unwrap();
+        pids.insert((at >= 60, pid));
+    }
+    let of =
+        |renewed: bool| pids.iter().filter(|(new, _)| *new == renewed).map(|(_, pid)| *pid).collect::<BTreeSet<_>>();
+    assert!(!of(true).is_empty() && !of(false).is_empty(), "{pids:?}");
+    // One who has no name cannot be answered, which is told; all else goes on.
+    UnixDatagram::unbound().unwrap().send_to(b"from nobody", &path).unwrap();
+    assert!(server.log.next("packet from unix").contains("the sender of the datagram has no address"));
+    socket.send(b"still there").unwrap();
+    let n = socket.recv(&mut buffer).unwrap();
+    assert!(buffer[..n].starts_with(b"still there "));
+    server.stop();
+    assert!(!path.exists());
 }

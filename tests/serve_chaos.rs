@@ -2,7 +2,7 @@
 //! continued, renewed; forks fail; descriptors run out; the disk is full. It always answers again within a second, no task is unaccounted for, and nothing is
 //! left when it is over.
 //!
-//! `COMMONS_CHAOS_SECS` says how long, 10 unless it does; `COMMONS_CHAOS_SEED` repeats the dice.
+//! `COMMONS_CHAOS_SECS` says how long, a minute unless it does; `COMMONS_CHAOS_SEED` repeats the dice.
 
 #![allow(clippy::disallowed_types, reason = "threads of this test count together; nothing is shared between processes")]
 
@@ -25,7 +25,7 @@ const TESTS: &[single::Test] = &[
     ("it_always_answers_again_and_leaves_nothing", chaos),
     ("a_master_that_is_killed_under_load_leaves_nothing", master_killed),
     ("a_server_that_was_ready_is_not_given_up", never_given_up),
-    ("a_worker_is_whole_again_after_a_want_of_descriptors", want),
+    ("a_worker_without_descriptors_goes_on_with_what_it_has", want),
 ];
 
 const WORKERS: u64 = 3;
@@ -271,7 +271,7 @@ impl Drop for Stop<'_> {
 const PATHS: &[&str] = &["/", "/task/abc", "/", "/stats", "/task/slow", "/pid", "/task/abcdefghijklmnopqrstuvwxyz"];
 
 fn chaos() {
-    let seconds = Duration::from_secs(setting("COMMONS_CHAOS_SECS", 10));
+    let seconds = Duration::from_secs(setting("COMMONS_CHAOS_SECS", 60));
     let seed = setting("COMMONS_CHAOS_SEED", std::process::id().into());
     lasting(seconds);
     let shm = names_in("/dev/shm");
@@ -356,7 +356,7 @@ fn master_killed() {
     assert!(fleet.log().contains("the master is gone: stopping"), "{}", fleet.log());
 }
 
-/// What waits in it had no descriptor to wait with, and goes on when there is one.
+/// What waits in it has what it needs to wait with, and goes on all the while.
 fn want() {
     let disk = Disk::new();
     let fleet = Fleet::start_in(disk.folder(), role(), &["alone"]);
@@ -365,15 +365,14 @@ fn want() {
     let worker = number(&mut client, "/pid");
     assert_eq!(number(&mut client, "/told"), 0);
     assert!(set_limit(worker, Resource::Nofile, Some(FEW)));
-    let sent = (0..5).filter(|_| client.get("/tell").status == 200).count() as i32;
-    let answers: Vec<_> = (0..3).map(|_| client.get("/task/abc").status).collect();
-    assert!(sent > 0 && answers.iter().all(|status| [200, 503].contains(status)), "{sent} {answers:?}");
-    until("it says so", || fleet.log().contains("messages are held up"));
+    for _ in 0..5 {
+        assert_eq!((client.get("/tell").status, client.get("/task/abc").status), (200, 200));
+    }
+    until("all messages have arrived", || number(&mut client, "/told") == 5);
+    assert!(!fleet.log().contains("held up"), "{}", fleet.log());
     assert!(set_limit(worker, Resource::Nofile, getrlimit(Resource::Nofile).current));
-    until("all messages have arrived", || number(&mut client, "/told") == sent);
-    until("tasks are done", || client.get("/task/abc").status == 200);
     assert_eq!((client.get("/tell").status, number(&mut client, "/pid")), (200, worker));
-    until("the next one too", || number(&mut client, "/told") == sent + 1);
+    until("the next one too", || number(&mut client, "/told") == 6);
 }
 
 /// A manager that follows another one, and of whose workers none can begin, gives up; not so its master, for it has been ready before.

@@ -20,6 +20,7 @@ const TESTS: &[Test] = &[
     ("exiting_resolves", exiting),
     ("what_holds_a_worker_is_named_before_it_is_killed", held),
     ("a_process_that_blocks_is_named_and_killed", blocked),
+    ("a_paused_connection_holds_who_leaves_as_long_as_its_grace_does", paused),
     ("a_reload_whose_successors_fail_keeps_the_old_ones", bad_reload),
     ("the_manager_is_replaced_within_a_second", manager_dies),
     ("without_the_master_all_leave_and_clean_up", master_dies),
@@ -206,6 +207,33 @@ fn blocked() {
     // It says nothing itself; the board does.
     assert!(line.contains("worker 0") && line.contains("1 connection"), "{line}");
     assert_eq!(server.wait().code(), Some(0));
+}
+
+fn paused() {
+    // Of the shorter grace: idle connections are closed after a quarter, all after nine tenths.
+    let mut server = Running::start(&[("workers", "1"), ("reload_grace", "20s"), ("stop_grace", "1200ms")], &[]);
+    let mut client = server.client();
+    assert_eq!(client.ask("pause 450"), "paused");
+    client.say("echo in time");
+    server.signal(Signal::USR1);
+    server.told.next("worker_exit 0 ");
+    assert_eq!(client.line(), "in time", "what was sent while it was paused is not lost");
+    assert!(client.is_closed(), "from then on it is as any other");
+    drop(client);
+    server.told.next("worker_stop 0 ");
+    assert_eq!(server.log.count("still here"), 0);
+    // One that nobody resumes.
+    let mut client = server.client();
+    assert_eq!(client.ask("pause 60000"), "paused");
+    client.say("echo too late");
+    let began = Instant::now();
+    server.signal(Signal::TERM);
+    let line = server.log.next("still here, 1.1 s after it was asked to leave");
+    assert!(line.contains("1 connections open"), "{line}");
+    assert!(client.is_over() && began.elapsed() >= Duration::from_millis(1050), "{:?}", began.elapsed());
+    drop(client);
+    assert_eq!(server.wait().code(), Some(0));
+    assert_eq!(server.told.count("too late"), 0);
 }
 
 fn bad_reload() {

@@ -3,9 +3,11 @@
 #[path = "under_test/mod.rs"]
 mod under_test;
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use rustix::process::Signal;
+use under_test::client::{Client, Who};
 use under_test::{Running, Test, until};
 
 const TESTS: &[Test] = &[
@@ -15,7 +17,10 @@ const TESTS: &[Test] = &[
     ("messages_stay_in_order_across_reloads", across_reloads),
     ("a_message_in_hand_is_finished_by_who_leaves", in_hand),
     ("a_connection_of_another_process_can_be_sent_to_and_closed", other_s_connection),
+    ("what_is_sent_to_connections_of_workers_that_leave_arrives_in_order", sent_to_who_leaves),
+    ("what_is_sent_to_the_dead_is_refused_and_leaves_nothing", sent_to_the_dead),
     ("what_others_send_to_a_slow_client_stays_in_order", slow_client),
+    ("what_others_send_in_a_burst_costs_no_client_that_reads", burst),
     ("what_others_send_to_a_client_that_never_reads_has_a_bound", stuck_client),
     ("timers_once_and_again_and_ended", timers),
     ("timers_that_fail_end_alone", bad_timers),
@@ -151,6 +156,110 @@ fn other_s_connection() {
     server.stop();
 }
 
+/// Who talks, who hears it, and how far each has heard each.
+struct Guest {
+    client: Client,
+    who: Who,
+    heard: Vec<usize>,
+}
+
+fn sent_to_who_leaves() {
+    let mut server = Running::start(&[("workers", "2")], &[]);
+    let (mut guests, mut talkers): (Vec<Guest>, Vec<Client>) = (Vec::new(), Vec::new());
+    let mut lives = BTreeSet::new();
+    for round in 0..3 {
+        // Those who are with the workers that leave, and with their successors.
+        for worker in 0..2 {
+            let (client, who) = server.client_of(worker);
+            lives.insert(who.pid);
+            guests.push(Guest { client, who, heard: Vec::new() });
+            talkers.push(server.client_of(worker).0);
+        }
+        (0..4).for_each(|_| talk(&mut talkers, &mut guests, 100));
+        // Too long for an inbox.
+        talk(&mut talkers, &mut guests, 50_000);
+        // Those before are gone, so that the next ones can be renewed.
+        (guests, talkers) = (guests.split_off(guests.len() - 2), talkers.split_off(talkers.len() - 2));
+        server.signal(Signal::USR1);
+        until("they are renewed", || {
+            talk(&mut talkers, &mut guests, 100);
+            server.told.count("after_reload") == round + 1
+        });
+        until("both were asked", || server.told.count("worker_exit ") == 2 * (round + 1));
+    }
+    assert_eq!((lives.len(), server.log.count("still here")), (6, 0), "three lives of each place");
+    drop((guests, talkers));
+    server.stop();
+}
+
+/// Each of `talkers` says five things to each of `guests`, who hears them all, in the order of each talker.
+fn talk(talkers: &mut [Client], guests: &mut [Guest], len: usize) {
+    for (at, talker) in talkers.iter_mut().enumerate() {
+        guests.iter().for_each(|guest| talker.say(&format!("flood {} {at} 5 {len}", guest.who.id)));
+    }
+    for guest in &mut *guests {
+        // As one who takes part: a connection on which nothing arrives is closed by a worker that leaves.
+        guest.client.say("echo I am here");
+        guest.heard.clear();
+        guest.heard.resize(talkers.len(), 0);
+        for _ in 0..=5 * talkers.len() {
+            let line = guest.client.line();
+            if line == "I am here" {
+                continue;
+            }
+            let mut words = line.split(' ').map(|word| word.parse::<usize>());
+            let (Some(Ok(talker)), Some(Ok(at))) = (words.next(), words.next()) else { panic!("{line}") };
+            assert_eq!(at, std::mem::replace(&mut guest.heard[talker], at + 1), "of talker {talker}");
+        }
+        assert_eq!(guest.heard, vec![5; talkers.len()]);
+    }
+    talkers.iter_mut().for_each(|talker| (0..guests.len()).for_each(|_| assert_eq!(talker.line(), "flooded")));
+}
+
+fn sent_to_the_dead() {
+    let mut server = Running::start(&[("workers", "2"), ("message_queue_bytes", "64K")], &[]);
+    let guests = [0, 1].map(|worker| {
+        let (mut client, who) = server.client_of(worker);
+        client.say("slow 60000");
+        (client, who)
+    });
+    server.signal(Signal::USR1);
+    until("both were asked", || server.told.count("worker_exit ") == 2);
+    guests.iter().for_each(|(_, who)| under_test::send(who.pid, Signal::STOP));
+    // All of the lockers, and all of an inbox. One of those who send waits for the one, and one for the other.
+    let (mut large, mut small) = (server.client(), server.client());
+    let [first, second] = [guests[0].1.id, guests[1].1.id];
+    assert_eq!(large.ask(&format!("pour {first} 4 20000")), "ok: 4");
+    assert_eq!(large.ask(&format!("pour {second} 4 20000")), "ok: 4");
+    large.say(&format!("pour {first} 1 20000"));
+    small.say(&format!("pour {second} 100 2000"));
+    until("the inbox is nearly full", || server.told.count("poured ") >= 8 + 25);
+    guests.iter().for_each(|(_, who)| under_test::send(who.pid, Signal::KILL));
+    for client in [&mut large, &mut small] {
+        assert_eq!(client.line(), "error: the channel is closed");
+    }
+    assert_eq!(small.ask(&format!("sendto {first} late")), "error: the channel is closed");
+    assert_eq!(small.ask(&format!("closeid {second}")), "error: the channel is closed");
+    assert!(server.told.count("poured ") < 8 + 40, "no more than there is room for");
+    // Others have all the room there is; also those who get the same lines, three lives later.
+    for round in 0..3 {
+        for worker in 0..2 {
+            let (mut client, who) = server.client_of(worker);
+            let (mut other, _) = server.client_of(1 - worker);
+            other.say(&format!("pour {} 20 20000", who.id));
+            (0..20).for_each(|at| assert!(client.line().starts_with(&format!("poured {at} x"))));
+            assert_eq!(other.line(), "ok: 20");
+        }
+        for id in [first, second] {
+            assert_eq!(server.ask(&format!("sendto {id} late")), "error: the channel is closed", "round {round}");
+        }
+        server.signal(Signal::USR1);
+        until("it is renewed", || server.told.count("after_reload") == round + 2);
+    }
+    drop((guests, large, small));
+    server.stop();
+}
+
 const SMALL: &[(&str, &str)] = &[("workers", "2"), ("socket_buffer_size", "20000"), ("kernel_send_buffer", "4096")];
 
 fn slow_client() {
@@ -172,6 +281,19 @@ fn slow_client() {
         assert_eq!(first.line(), "flooded");
     }
     drop((first, slow));
+    server.stop();
+}
+
+fn burst() {
+    // Twelve times what is kept of a connection. The kernel takes it all, whether its client reads just now or not.
+    let settings = [("workers", "2"), ("socket_buffer_size", "8192"), ("kernel_send_buffer", "200K")];
+    let mut server = Running::start(&settings, &[]);
+    let (mut first, _) = server.client_of(0);
+    let (mut other, who) = server.client_of(1);
+    assert_eq!(first.ask(&format!("flood {} x 100 1000", who.id)), "flooded");
+    (0..100).for_each(|at| assert!(other.line().starts_with(&format!("x {at} "))));
+    assert_eq!(server.log.count("does not take"), 0);
+    drop((first, other));
     server.stop();
 }
 

@@ -3,10 +3,14 @@
 #[path = "under_test/mod.rs"]
 mod under_test;
 
-use std::process::{Command, ExitCode};
+use std::io::{Read, Write};
+use std::net::{TcpListener, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode, Stdio};
 
 use rustix::process::Signal;
-use under_test::{Notified, Running, Scratch, Test, command, exists, is_gone, members, until};
+use under_test::{Notified, PATIENCE, Running, Scratch, Test, command, exists, is_gone, members, until};
 
 const TESTS: &[Test] = &[
     ("a_worker_that_never_becomes_ready_ends_the_server", never_ready),
@@ -21,6 +25,7 @@ const TESTS: &[Test] = &[
     ("a_daemon_is_ready_when_its_starter_returns", daemon),
     ("a_daemon_that_cannot_start_says_why", bad_daemon),
     ("the_service_manager_is_told", notify),
+    ("sockets_of_the_service_manager_are_served_across_restarts", activated),
 ];
 
 fn main() -> ExitCode {
@@ -96,6 +101,7 @@ fn wrong_settings() {
     for (setting, line) in [
         (("workers", "0"), "the setting workers is 0, allowed are 1..=1024"),
         (("workers", "many"), "the setting workers is \"many\", allowed are 1..=1024"),
+        (("message_queue_bytes", "512M"), "the setting message_queue_bytes is 536870912, allowed are 64K..=256M"),
         (("wrokers", "1"), "there is no setting wrokers; did you mean workers?"),
         (("buffer_low_watermark", "900M"), "the setting buffer_low_watermark is "),
         (("listen", "tcp://nowhere"), "the address \"tcp://nowhere\" is not like "),
@@ -298,4 +304,52 @@ fn notify() {
     until("it is alive", || next() == "WATCHDOG=1");
     server.signal(Signal::QUIT);
     assert_eq!(server.wait().code(), Some(0));
+}
+
+/// The server as a service manager starts it: with these sockets as descriptors 3 and 4, by these names.
+fn activate(sockets: [&dyn AsFd; 2], names: &str, listen: &[&str]) -> Running {
+    // A shell puts the descriptors where they belong; to it they come under the numbers that they have here.
+    let copies = sockets.map(|socket| socket.as_fd().try_clone_to_owned().unwrap());
+    for copy in &copies {
+        rustix::io::fcntl_setfd(copy, rustix::io::FdFlags::empty()).unwrap();
+    }
+    let moves: String = copies.iter().zip(3..).map(|(copy, to)| format!("{to}<&{} ", copy.as_raw_fd())).collect();
+    let server = command(&[("workers", "2")], listen);
+    let script = format!("export LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES={names}; exec \"$0\" \"$@\" {moves}");
+    let mut shell = Command::new("bash");
+    shell.args(["-c", &script]).arg(server.get_program()).args(server.get_args());
+    shell.envs(server.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    let mut running = Running::by(&mut shell);
+    running.wait_ready();
+    running
+}
+
+fn activated() {
+    let (tcp, udp) = (TcpListener::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+    let by_address = format!("--listen=udp://{}", udp.local_addr().unwrap());
+    let asker = UdpSocket::bind("127.0.0.1:0").unwrap();
+    asker.set_read_timeout(Some(PATIENCE)).unwrap();
+    asker.connect(udp.local_addr().unwrap()).unwrap();
+    for round in 0..2 {
+        // The socket is there before the server is: who comes meanwhile waits.
+        let mut early = std::net::TcpStream::connect(tcp.local_addr().unwrap()).unwrap();
+        early.write_all(b"echo early\n").unwrap();
+        early.set_read_timeout(Some(PATIENCE)).unwrap();
+        asker.send(b"early").unwrap();
+        let mut server = activate([&tcp, &udp], "lines:clock", &["--listen=systemd://lines", &by_address]);
+        let mut answer = [0; 6];
+        early.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"early\n", "{round}");
+        let mut packet = [0; 100];
+        let n = asker.recv(&mut packet).unwrap();
+        assert!(packet[..n].starts_with(b"early "));
+        drop(early);
+        assert_eq!(server.address, tcp.local_addr().unwrap());
+        let before = server.client().who().pid;
+        server.signal(Signal::USR1);
+        server.told.next("after_reload");
+        until("another worker answers at the same socket", || server.client().who().pid != before);
+        server.stop();
+    }
 }

@@ -19,6 +19,8 @@ const TESTS: &[Test] = &[
     ("task_workers_are_renewed_after_task_max_request", worn),
     ("without_task_workers_there_are_no_tasks", none),
     ("who_leaves_waits_for_its_answers", leaving),
+    ("asynchronous_tasks_let_others_run_and_lose_nothing", asynchronous),
+    ("a_worker_s_handle_works_on_its_thread_and_refuses_elsewhere", by_handle),
 ];
 
 fn main() -> ExitCode {
@@ -70,7 +72,8 @@ fn deaths() {
     assert_eq!(client.ask("wait 20000 die 2"), "ok: done at try 3");
     let lost = client.ask("wait 20000 die 6");
     assert!(lost.contains("is lost: it was tried 3 times"), "{lost}");
-    assert_eq!(server.told.count("dying "), 6);
+    // What was told comes by another way than the answers, and perhaps later.
+    until("each try was told", || server.told.count("dying ") == 6);
     assert!(client.ask("task die 9").starts_with("ok"));
     let finish = server.told.next("finish ");
     assert!(finish.contains("is lost: it was tried 3 times"), "{finish}");
@@ -174,6 +177,48 @@ fn leaving() {
     assert!(server.told.next("finish ").ends_with("ok: slept"), "the old worker hears of it before it goes");
     server.told.next("worker_stop 0 ");
     assert_eq!(server.told.count("after_reload"), 1);
+    drop(client);
+    server.stop();
+}
+
+fn asynchronous() {
+    let mut server = Running::start(ONE, &["--async-tasks"]);
+    let (mut client, mut other) = (server.client(), server.client());
+    // It ends when its own process, which a plain task would have to itself, has received a message.
+    client.say("wait 20000 await message");
+    server.told.next("awaiting message ");
+    assert_eq!(other.ask("say 1 shared x"), "ok: sent");
+    assert_eq!(client.line(), "ok: message awaited");
+    assert_eq!(client.ask("wait 5000 double 4"), "ok: 8", "plain ones as well");
+    for (task, why) in [("error", "failed: a task: as it should"), ("panic", "failed: panicked: in a task")] {
+        assert!(client.ask(&format!("wait 5000 {task}")).ends_with(why));
+    }
+    // Renewed in the middle of one: it is finished first. Killed in the middle of one: it is tried again.
+    client.say("wait 20000 await exit");
+    server.told.next("awaiting exit ");
+    server.signal(Signal::USR2);
+    assert_eq!(client.line(), "ok: exit awaited");
+    server.told.next("worker_stop 1 ");
+    client.say("wait 20000 await death");
+    let awaiting = server.told.next("awaiting death ");
+    send(awaiting["awaiting death ".len()..].parse().unwrap(), Signal::KILL);
+    assert_eq!(client.line(), "ok: death awaited");
+    until("both tries were told", || server.told.count("awaiting death ") == 2);
+    drop((client, other));
+    server.stop();
+}
+
+fn by_handle() {
+    let mut server = Running::start(ONE, &[]);
+    let mut client = server.client();
+    let answer = client.ask("handle");
+    let (done, why) = answer.split_once("; ").expect("two parts");
+    assert_eq!(done, "thread true, child true, here 42 2 true");
+    assert!(why.starts_with("task belongs to the worker's own thread, and the caller (pid "), "{why}");
+    server.told.next("message 0 0 by its handle ");
+    assert_eq!(server.told.count("from elsewhere"), 0, "nothing of it was sent");
+    assert_eq!(client.ask("wait 5000 double 2"), "ok: 4", "nothing is broken");
+    until("no other task was submitted", || client.ask("stats").contains(" tasks=4 "));
     drop(client);
     server.stop();
 }

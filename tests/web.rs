@@ -10,7 +10,7 @@ use commons::server::Bytes;
 use fleet::{Fleet, page};
 use http_body_util::Empty;
 use rustix::process::Signal;
-use served::{Client, Response, send, until};
+use served::{Client, Response, children, send, until};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, ExitCode, Output};
@@ -227,6 +227,11 @@ fn reports() {
     let mut answers: Vec<_> = clients.iter_mut().map(|client| client.read(false).expect("a response").status).collect();
     answers.sort_unstable();
     assert_eq!(answers, [200, 200, 503]);
+    // By a task worker, asked from a future of axum's.
+    let report = fleet.get("/report").text();
+    let maker: i32 =
+        report.trim().rsplit_once("all is well, says process ").expect("a report").1.parse().expect("a pid");
+    assert!(children(fleet.manager().expect("a manager")).iter().any(|(pid, _)| *pid == maker), "{report}");
     for client in &mut clients[..2] {
         client.write("GET /report HTTP/1.1\r\nHost: x\r\n\r\n").expect("write");
     }

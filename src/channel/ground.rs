@@ -6,6 +6,8 @@ use super::mark::{ASLEEP, Head, Mark};
 use super::pace::{BREATH, Pace};
 use crate::robust::{RobustLock, mourn};
 use crate::shm::{Key, Kind, Pad, Place, Region, Row, load_bytes, shared, store_bytes, words_for};
+#[cfg(feature = "tokio")]
+use crate::sync::ready::{PerRuntime, Watched};
 use crate::sync::{AtomicU64, EventFd, Ordering, owned, prefetch, prefetch_to_write, spin_hint};
 use crate::{Error, Result};
 
@@ -75,6 +77,9 @@ pub(super) struct Ground {
     pub(super) filled: EventFd,
     /// Becomes readable when there is room again.
     pub(super) emptied: EventFd,
+    /// The two of them, as the runtimes of this process watch them.
+    #[cfg(feature = "tokio")]
+    pub(super) watched: [PerRuntime<Watched>; 2],
     pub(super) dead_letters: Option<super::Channel>,
     pub(super) region: Region,
     /// How often in a row looking for a message, and for room, was in vain: known to this process alone.
@@ -127,6 +132,8 @@ impl Ground {
             max_attempts,
             filled,
             emptied,
+            #[cfg(feature = "tokio")]
+            watched: [PerRuntime::new(), PerRuntime::new()],
             dead_letters,
             region,
             in_vain: [AtomicU64::new(0), AtomicU64::new(0)],

@@ -148,7 +148,7 @@ impl Channel {
 }
 
 impl Ground {
-    fn watch(&self, eventfd: &EventFd) {
+    pub(super) fn watch(&self, eventfd: &EventFd) {
         // Relaxed: whoever pushes before it sees this is met by the signal below, and the look that follows it.
         if self.ends.watched.swap(1, Ordering::Relaxed) == 0 {
             self.filled.signal();

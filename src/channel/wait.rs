@@ -79,6 +79,23 @@ impl Ground {
         }
     }
 
+    /// Whether there may be something to pop, or nothing ever again; looks for a while, where that has helped before. For one who has no thread to
+    /// put to sleep, and asks before it is armed: a push that comes meanwhile makes no system call.
+    #[cfg(feature = "tokio")]
+    pub(super) fn looks_filled(&self) -> bool {
+        let ends = &*self.ends;
+        let filled = |tail: Mark| tail.closed() || ends.floor.mark().messages_to(tail) > 0;
+        let seen = ends.tail.mark();
+        if filled(seen) {
+            return true;
+        }
+        let mut waiting = Waiting::new(&self.in_vain[0]);
+        if waiting.looks() {
+            waiting.look(&ends.tail, seen);
+        }
+        filled(ends.tail.mark())
+    }
+
     /// Waits for a push, having found nothing under the lock, which is let go; `keep`: not while only looking.
     #[cold]
     pub(super) fn wait_for_message(

@@ -18,6 +18,12 @@
 //!
 //! A message that nobody ever comes for stays, and keeps its room in that inbox and perhaps a locker: who retires a slot for good calls [`Bus::purge`].
 //!
+//! # For one life alone
+//! What is for a life, and not for whoever has its slot ([`Bus::send_to`]), is void once that life is gone: the sender is told so, also while it waits for room, and
+//! who buries the dead, or has the slot next, purges the inbox. The race one would fear: the sender sees the receiver alive, it dies and is purged, and only then
+//! the message is pushed, with a locker that nobody frees before the slot has a tenant again. So the sender looks once more after the push, and takes its payload
+//! back; between push and look, as between burial and purge, there is a fence, so that one of the two sees what the other did.
+//!
 //! # Bounds
 //! The inbox's bytes; the vault's lockers and bytes, of which one receiver has at most half of the lockers. Without room a sender waits, or is told
 //! [`Error::Full`]. In descriptors, which every process inherits: two for each slot, two for each locker, and half a dozen.
@@ -30,7 +36,7 @@ use super::roll::{Address, Roll, Tenancy};
 use super::vault::{Deposit, Ticket, Vault};
 use crate::robust::Patience;
 use crate::shm::Region;
-use crate::sync::clock;
+use crate::sync::{Ordering, clock, fence};
 use crate::{Channel, Error, Lease, Notifier, Result};
 
 #[cfg(test)]
@@ -124,11 +130,19 @@ impl Bus {
     /// # Errors
     /// [`Error::OutOfRange`]; as [`Channel::new`]; [`Error::System`].
     pub fn new(roll: &Roll, size: BusSize) -> Result<Bus> {
+        Bus::for_first(roll.slots(), roll, size)
+    }
+
+    /// An inbox for each of the first `slots` slots of `roll`.
+    ///
+    /// # Errors
+    /// As [`new`](Bus::new).
+    pub(crate) fn for_first(slots: usize, roll: &Roll, size: BusSize) -> Result<Bus> {
         if size.inbox < 1024 {
             let (value, max) = (size.inbox as u64, 512 << 20);
             return Err(Error::OutOfRange { what: "an inbox's size in bytes", value, min: 1024, max });
         }
-        let inboxes = inboxes("bus", roll.slots(), size.inbox, None)?;
+        let inboxes = inboxes("bus", slots, size.inbox, None)?;
         let inline = (size.inbox / LONGEST - HEAD - 8).min(32 << 10);
         let vault = Vault::new(size.large, size.bytes)?;
         Ok(Bus { inner: Arc::new(Inner { roll: roll.clone(), inboxes, vault, inline }) })
@@ -166,6 +180,11 @@ impl Bus {
             min: 0,
             max: inboxes.len() as u64 - 1,
         })
+    }
+
+    /// Whether the slot has an inbox.
+    pub(crate) fn covers(&self, slot: u32) -> bool {
+        self.to(slot).is_ok()
     }
 
     fn parcel(&self, from: Address, deposit: Option<Deposit>, data: &[u8]) -> Parcel {
@@ -224,24 +243,40 @@ impl Bus {
     /// # Errors
     /// As [`try_send`](Bus::try_send), but not [`Error::Full`].
     pub async fn send(&self, from: Address, to: u32, data: &[u8]) -> Result<()> {
+        self.send_while(from, to, data, || Ok(())).await
+    }
+
+    /// The same to one life, and not to whoever has its slot next.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] when that life is gone, as far as anybody found out, or goes while its inbox is full; as [`send`](Bus::send).
+    pub async fn send_to(&self, from: Address, to: Address, data: &[u8]) -> Result<()> {
+        let lives = || if self.inner.roll.is_there(to) { Ok(()) } else { Err(Error::Closed) };
+        self.send_while(from, to.slot, data, lives).await
+    }
+
+    async fn send_while(&self, from: Address, to: u32, data: &[u8], wanted: impl Fn() -> Result<()>) -> Result<()> {
         let (inbox, vault) = (self.to(to)?, &self.inner.vault);
-        let deposit = match self.is_large(data) {
-            true => Some(vault.bell().until_async(|| vault.deposit(to.into(), data)).await?),
-            false => None,
-        };
+        let deposit = || wanted().and_then(|()| vault.deposit(to.into(), data));
+        let deposit = if self.is_large(data) { Some(vault.bell().until_async(deposit).await?) } else { None };
         let parcel = self.parcel(from, deposit, data);
-        inbox.send(&parcel.message).await?;
+        inbox.send_while(&parcel.message, &wanted).await?;
+        // Pairs with the fence in `purge`.
+        fence(Ordering::SeqCst);
+        wanted()?;
         parcel.arrived();
         Ok(())
     }
 
     /// Throws away what waits in the inbox of a slot that nobody is in, and frees what goes with it; how many messages. For one who retires
-    /// a slot: a tenant reads its own.
+    /// a slot, or buries its tenant, and for a tenant to whom nobody can have sent anything yet.
     ///
     /// # Errors
     /// As [`Channel::try_pop`].
     pub fn purge(&self, slot: u32) -> Result<usize> {
         let (inbox, mut purged) = (self.to(slot)?, 0);
+        // Pairs with the fence in `send_while`.
+        fence(Ordering::SeqCst);
         // At most what is in there now: others may go on sending.
         for _ in 0..inbox.len() {
             let Some(lease) = inbox.try_pop_lease()? else { break };

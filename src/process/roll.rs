@@ -142,12 +142,18 @@ impl Roll {
         tag != 0 && !certainly_dead(Tag::from_bits(tag), Look::Close)
     }
 
+    /// Who has the slot, as far as anybody found out: two loads.
+    pub fn tenant(&self, slot: u32) -> Option<Address> {
+        // Acquire: pairs with the AcqRel in `attach`.
+        let seen = self.word(slot).ok()?.load(Ordering::Acquire);
+        let tag = (seen & TAG) as u32;
+        let lives = tag != 0 && !known_dead(Tag::from_bits(tag));
+        lives.then_some(Address { slot, generation: seen >> Tag::BITS })
+    }
+
     /// Whether that very life still has its slot, as far as anybody found out: two loads.
     pub fn is_there(&self, who: Address) -> bool {
-        // Acquire: pairs with the AcqRel in `attach`.
-        let Ok(seen) = self.word(who.slot).map(|word| word.load(Ordering::Acquire)) else { return false };
-        let tag = (seen & TAG) as u32;
-        seen >> Tag::BITS == who.generation && tag != 0 && !known_dead(Tag::from_bits(tag))
+        self.tenant(who.slot) == Some(who)
     }
 
     /// The same after a close look, which costs a few microseconds.
@@ -225,7 +231,7 @@ mod tests {
         assert!(other.contains("slot 1"), "{other}");
         let gone = first.address();
         drop(first);
-        assert!(!roll.is_there(gone));
+        assert!(!roll.is_there(gone) && roll.tenant(1).is_none());
         // One that ended without moving out.
         std::thread::scope(|scope| {
             let roll = roll.clone();
@@ -233,6 +239,7 @@ mod tests {
         });
         let third = roll.attach(1).unwrap();
         assert_eq!(third.address().generation, 3);
+        assert_eq!((roll.tenant(1), roll.tenant(0), roll.tenant(2)), (Some(third.address()), None, None));
         assert!(!roll.is_there(Address { slot: 1, generation: 2 }) && !roll.is_there(Address::NOBODY));
     }
 

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use super::board::{Board, Stats};
 use super::calls::{Calls, guarded_now};
 use super::config::Config;
+use super::handle::stats;
 use super::listen::open::Listener;
 use super::log::{Level, Log};
 use super::pidfile::PidFile;
@@ -72,7 +73,9 @@ pub(super) struct Land {
     /// A slot for each life: whose tasks are answered.
     pub(super) lines: Roll,
     /// An inbox for each place.
-    pub(super) bus: Bus,
+    pub(super) places_bus: Bus,
+    /// An inbox for each line of a worker, for what is sent to the connections of that life: six descriptors a worker.
+    pub(super) lines_bus: Bus,
     pub(super) tasks: Option<TaskQueue>,
     heaps: Vec<Timer>,
     pub(super) privileges: Resolved,
@@ -108,7 +111,8 @@ impl Land {
         let heaps = (0..slots(places)).map(|_| Timer::new_in(&region, TIMERS)).collect::<Result<Vec<_>>>()?;
         Ok(Land {
             board: Board::new(places)?,
-            bus: Bus::new(&inboxes, size)?,
+            places_bus: Bus::new(&inboxes, size)?,
+            lines_bus: Bus::for_first(slots(config.workers as usize), &lines, size)?,
             config: RefCell::new(config),
             source,
             calls,
@@ -195,8 +199,18 @@ impl Land {
 
     /// The figures of the whole server.
     pub(super) fn stats(&self) -> Stats {
-        let ledger = self.tasks.as_ref().map(TaskQueue::ledger);
-        Stats { ledger, ..self.board.stats() }
+        stats(&self.board, self.tasks.as_ref())
+    }
+
+    /// Throws away what was sent to the connections of lives that are gone.
+    pub(super) fn purge(&self, lines: impl IntoIterator<Item = usize>) {
+        let lines = lines.into_iter().filter_map(|slot| u32::try_from(slot).ok());
+        for slot in lines.filter(|slot| self.lines_bus.covers(*slot)) {
+            if let Err(error) = self.lines_bus.purge(slot) {
+                let what = "cannot throw away what was sent to the connections of the dead";
+                self.log.line(Level::Warning, format_args!("{what}: {error}"));
+            }
+        }
     }
 
     /// The timers of a line.

@@ -30,6 +30,7 @@ use super::config::Config;
 use super::config::check::open_files;
 use super::conn::serve::Manners;
 use super::conn::{Conn, Marks};
+use super::handle::{self, WorkerHandle};
 use super::land::Land;
 use super::listen::accept::SHORTAGE_WAIT;
 use super::listen::open::Tuning;
@@ -117,8 +118,6 @@ fn worker(land: &Rc<Land>, post: &Post, leaving: watch::Receiver<bool>) -> Resul
     let member = post.member;
     let slot = u32::try_from(member.slot).map_err(|_| super::board::no_place(member.slot, 0))?;
     let tenancy = land.lines.attach(slot)?;
-    // Three slots a place: so two lives of one place have never the same number.
-    let life = tenancy.address().generation.wrapping_mul(3).wrapping_add(u64::from(slot) % 3) as u32;
     let heap = land.heap(member.slot).ok_or_else(|| super::board::no_place(member.slot, 0))?;
     let config = land.config.borrow();
     let lot = RandomState::new().hash_one(std::process::id());
@@ -127,16 +126,21 @@ fn worker(land: &Rc<Land>, post: &Post, leaving: watch::Receiver<bool>) -> Resul
         Role::Task => config.task_max_request_by_lot(lot),
         Role::User => None,
     };
-    let inner = Inner {
-        member,
-        life,
-        mouth: post.mouth.clone(),
-        land: land.clone(),
-        mail: Mail::new(land.bus.clone(), member.id)?,
+    let handle = handle::Inner {
+        id: member.id,
+        board: land.board.clone(),
+        tasks: land.tasks.clone(),
+        mail: Mail::new(land.places_bus.clone(), land.lines_bus.clone(), member.id, &tenancy)?,
         sender: land.tasks.as_ref().map(|tasks| tasks.sender(&tenancy)).transpose()?,
         tenancy,
-        timers: Timers::new(heap)?,
         leaving,
+    };
+    let inner = Inner {
+        member,
+        mouth: post.mouth.clone(),
+        land: land.clone(),
+        handle: WorkerHandle { inner: Arc::new(handle) },
+        timers: Timers::new(heap)?,
         conns: RefCell::default(),
         number: Cell::new(0),
         under_way: Cell::new(0),
@@ -203,18 +207,26 @@ async fn work(land: &Rc<Land>, worker: &Worker, asked: &AsyncFd<OwnedFd>, leave:
     Ok(LEFT)
 }
 
-/// Timers, messages and answers: they run until the process ends, and hold nobody up.
+/// Timers, messages, what others send to its connections, and answers: they run until the process ends (messages until it is asked to), and hold nobody up.
 fn run_beside(worker: &Worker, calls: &Rc<dyn Calls>) {
     let of = worker.clone();
     spawn_local(async move { keep_up(&of, "timers", async || of.inner.timers.run(&of).await).await });
     let (of, its) = (worker.clone(), calls.clone());
-    spawn_local(async move { keep_up(&of, "messages", async || Mail::receive(&of, &its).await).await });
+    spawn_local(async move {
+        let mut held = None;
+        keep_up(&of, "messages", async || Mail::receive(&of, &its, &mut held).await).await;
+    });
+    if worker.inner.member.role == Role::Worker {
+        let of = worker.clone();
+        let what = "what others send to connections";
+        spawn_local(async move { keep_up(&of, what, async || Mail::obey(&of).await).await });
+    }
     let (of, its) = (worker.clone(), calls.clone());
     spawn_local(async move { keep_up(&of, "answers of tasks", async || hear_answers(&of, &its).await).await });
 }
 
-/// Runs it again when it fails. Each wait takes a descriptor, so what fails is, as a rule, that there are none for the moment.
-async fn keep_up(worker: &Worker, what: &str, run: impl AsyncFn() -> Result<()>) {
+/// Runs it again when it fails. The first wait takes descriptors, and so does a large message; what fails is, as a rule, that there are none for the moment.
+async fn keep_up(worker: &Worker, what: &str, mut run: impl AsyncFnMut() -> Result<()>) {
     let mut told = false;
     while let Err(error) = run().await {
         if !std::mem::replace(&mut told, true) {
@@ -225,7 +237,7 @@ async fn keep_up(worker: &Worker, what: &str, run: impl AsyncFn() -> Result<()>)
 }
 
 async fn hear_answers(worker: &Worker, calls: &Rc<dyn Calls>) -> Result<()> {
-    let Some(sender) = &worker.inner.sender else { return Ok(()) };
+    let Some(sender) = &worker.inner.handle.inner.sender else { return Ok(()) };
     loop {
         let answer = sender.recv().await?;
         let under_way = worker.under_way();

@@ -17,7 +17,7 @@ use super::land::Land;
 use super::life;
 use super::log::Level;
 use crate::Result;
-use crate::process::crew::{Crew, Demand, Duty, Member, Post, Role, Told, Trade};
+use crate::process::crew::{Crew, Demand, Duty, Member, Post, Role, Told, Trade, slots};
 use crate::process::supervise::{Millis, Outcome, Policy};
 use crate::process::word::{Mouth, What};
 use crate::sys::child::End;
@@ -57,6 +57,7 @@ pub(super) fn manage(land: Rc<Land>, post: Post) -> i32 {
         if !land.board.take_over(PATIENCE) {
             land.log.line(Level::Error, "a process of the manager before this one is still there");
         }
+        land.purge(0..slots(land.workers()));
         let missing = (0..land.workers() + land.task_workers()).collect();
         let mut manager = Manager { land: land.clone(), mouth, lifeline, orphaned: false, missing, told_ready: false };
         land.hook("manager_start", |calls| calls.manager_start());
@@ -115,6 +116,7 @@ impl Manager {
 
     fn vacated(&mut self, member: Member, crashed: bool) {
         self.land.board.moved_out(member.slot, crashed);
+        self.land.purge([member.slot]);
         // What it had in hand is taken up now, not after somebody's slice.
         if let Some(Err(error)) = self.land.tasks.as_ref().map(|tasks| tasks.sweep()) {
             self.log(Level::Warning, format_args!("cannot look after the tasks of the dead: {error}"));

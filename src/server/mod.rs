@@ -12,7 +12,7 @@
 //! |---|---|
 //! | `builder` `land` | what a server is to be; what all its processes stand on, made before the first fork |
 //! | `master` `manager` | crews (`process::crew`): one watches over the other, the other over everybody else |
-//! | `life` `worker` | a process's life: boot, work, leave; what its handler can ask of it |
+//! | `life` `worker` `handle` | a process's life: boot, work, leave; what its handler can ask of it, and what a future that must be `Send` can |
 //! | `handler` `calls` | what is called where; calls without their type, and what becomes of one that fails |
 //! | `ports` `conn` `packet` `http` `watched` `parting` | what arrives: connections whose bytes the handler reads, datagrams, HTTP by a tower service |
 //! | `mail` `timers` | messages between processes; closures on the shared timer |
@@ -24,9 +24,9 @@
 //!
 //! # Who may die when
 //!
-//! * *A worker.* The connections that it had accepted end with it; what nobody has accepted waits in the kernel's queue, which belongs to the socket, and the
-//!   socket to the master. Its tasks' answers are nobody's; messages that wait in its inbox are its successor's. The manager recovers what it held, reaps it,
-//!   empties its line of the board, and forks the next one.
+//! * *A worker.* The connections that it had accepted end with it, and what others had sent to them; what nobody has accepted waits in the kernel's queue, which
+//!   belongs to the socket, and the socket to the master. Its tasks' answers are nobody's; messages that wait in the inbox of its place are its successor's. The
+//!   manager recovers what it held, reaps it, empties its line of the board and the inbox of that, and forks the next one.
 //! * *A task worker.* Its task is taken up by another one, or reported lost after `task_attempts` tries (`task`).
 //! * *The manager.* The kernel kills its children; they come to the master, which recovers and reaps them. The next manager waits until they are dead, and
 //!   begins with an empty board: it adopts nobody. Shared memory, sockets, tasks and messages are as they were.
@@ -37,7 +37,8 @@
 //!
 //! One place after the other: a successor is forked, with a line of the board of its own; when it is ready the old one is asked to leave. Both accept from
 //! the same socket meanwhile. The old one takes what is left in the kernel's queue, answers what is under way (`http` says how no request is lost), lets go of its
-//! inbox, waits for the answers to its tasks, and leaves; shortly before its time is over it says in the log what it still waits for.
+//! place's inbox, goes on taking what others send to its connections (`mail`), waits for the answers to its tasks, and leaves; shortly before its time is over it
+//! says in the log what it still waits for.
 
 #![forbid(unsafe_code)]
 
@@ -48,6 +49,7 @@ mod config;
 mod conn;
 pub mod counters;
 mod daemon;
+mod handle;
 mod handler;
 #[doc(hidden)]
 pub mod harness;
@@ -74,6 +76,7 @@ pub use board::{ProcessStats, State, Stats};
 pub use builder::{Builder, Server};
 pub use config::Config;
 pub use conn::{Conn, ConnId};
+pub use handle::WorkerHandle;
 pub use handler::{Bytes, Handler, Task, WorkerError};
 pub use log::Level;
 pub use packet::{Packet, Peer};

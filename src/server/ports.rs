@@ -158,7 +158,7 @@ async fn converse(stream: Stream, worker: &Worker, calls: &Rc<dyn Calls>, terms:
         Err(_) => return,
     };
     let inner = &*worker.inner;
-    let id = ConnId::new(inner.member.id, inner.life, inner.next_conn());
+    let id = ConnId::new(inner.life(), inner.next_conn());
     let conn = Conn::new(id, peer, terms.marks);
     inner.conns.borrow_mut().insert(id, conn.clone());
     serve(stream, &conn, worker, calls, terms.manners).await;

@@ -13,13 +13,14 @@ use tokio::task::spawn_local;
 use super::board::{Count, Stats};
 use super::calls::guarded;
 use super::conn::{Conn, ConnId};
+use super::handle::WorkerHandle;
 use super::handler::Bytes;
 use super::land::Land;
 use super::log::Level;
 use super::mail::{Mail, Order};
 use super::timers::Timers;
 use crate::process::crew::Member;
-use crate::process::roll::Tenancy;
+use crate::process::roll::Address;
 use crate::process::word::{Mouth, What};
 use crate::task::Sender;
 use crate::{Error, Result, TaskId, TimerId};
@@ -29,18 +30,11 @@ const LOOK: Duration = Duration::from_millis(10);
 
 pub(super) struct Inner {
     pub(super) member: Member,
-    /// Another one for each life of the place.
-    pub(super) life: u32,
     pub(super) mouth: Mouth,
     pub(super) land: Rc<Land>,
-    pub(super) mail: Mail,
-    /// None where there are no task workers.
-    pub(super) sender: Option<Sender>,
-    /// Its line of the board, and its name among those who submit tasks.
-    #[allow(dead_code, reason = "the slot is taken as long as this lives")]
-    pub(super) tenancy: Tenancy,
+    /// What is not this thread's alone.
+    pub(super) handle: WorkerHandle,
     pub(super) timers: Timers,
-    pub(super) leaving: watch::Receiver<bool>,
     pub(super) conns: RefCell<BTreeMap<ConnId, Conn>>,
     /// Of the last connection.
     pub(super) number: Cell<u32>,
@@ -82,8 +76,13 @@ impl Inner {
         self.number.get()
     }
 
+    /// Which life this is.
+    pub(super) fn life(&self) -> Address {
+        self.handle.inner.tenancy.address()
+    }
+
     fn unanswered(&self) -> usize {
-        self.sender.as_ref().map_or(0, Sender::unanswered)
+        self.handle.inner.sender.as_ref().map_or(0, Sender::unanswered)
     }
 }
 
@@ -103,9 +102,14 @@ impl Worker {
         self.inner.member.role == crate::process::crew::Role::Task
     }
 
+    /// What can be asked of it from a future that must be `Send`, such as one of axum's handlers: tasks, messages, figures.
+    pub fn handle(&self) -> WorkerHandle {
+        self.inner.handle.clone()
+    }
+
     /// The figures of the whole server.
     pub fn stats(&self) -> Stats {
-        self.inner.land.stats()
+        self.inner.handle.stats()
     }
 
     /// Calls `f` once, after `delay`: 1 ms ..= a day. What it was in the middle of when this process ends is cut off.
@@ -138,16 +142,12 @@ impl Worker {
         self.inner.timers.clear(id)
     }
 
-    fn sender(&self) -> Result<&Sender> {
-        self.inner.sender.as_ref().ok_or(Error::NoTaskWorkers)
-    }
-
     /// Submits a task, waiting for room; what comes of it is told to `finish`.
     ///
     /// # Errors
     /// [`Error::NoTaskWorkers`]; [`Error::TooLong`]; [`Error::System`].
     pub async fn task(&self, data: impl AsRef<[u8]>) -> Result<TaskId> {
-        self.sender()?.submit(data.as_ref()).await
+        self.inner.handle.task(data).await
     }
 
     /// The same without waiting.
@@ -155,7 +155,7 @@ impl Worker {
     /// # Errors
     /// [`Error::Full`]; as [`task`](Worker::task).
     pub fn try_task(&self, data: impl AsRef<[u8]>) -> Result<TaskId> {
-        self.sender()?.try_submit(data.as_ref())
+        self.inner.handle.try_task(data)
     }
 
     /// Submits a task and waits for what comes of it, for at most `timeout` in all.
@@ -163,7 +163,7 @@ impl Worker {
     /// # Errors
     /// [`Error::Timeout`]; [`Error::TaskLost`]; [`Error::TaskFailed`]; as [`task`](Worker::task).
     pub async fn task_wait(&self, data: impl AsRef<[u8]>, timeout: Duration) -> Result<Vec<u8>> {
-        self.sender()?.task_wait(data.as_ref(), timeout).await
+        self.inner.handle.task_wait(data, timeout).await
     }
 
     /// Submits all of `list` and waits for what comes of them, for at most `timeout` in all; one result for each, in the order of the list.
@@ -171,7 +171,7 @@ impl Worker {
     /// # Errors
     /// [`Error::NoTaskWorkers`]; each result as [`task_wait`](Worker::task_wait).
     pub async fn task_all<D: AsRef<[u8]>>(&self, list: &[D], timeout: Duration) -> Result<Vec<Result<Vec<u8>>>> {
-        Ok(self.sender()?.task_all(list, timeout).await)
+        self.inner.handle.task_all(list, timeout).await
     }
 
     /// Sends a message to the process in place `to`, waiting for room in its inbox. Messages of one process to another arrive in order. Who takes over the place
@@ -180,7 +180,7 @@ impl Worker {
     /// # Errors
     /// [`Error::OutOfRange`] for a place that there is not; [`Error::TooLong`]; [`Error::System`].
     pub async fn send_message(&self, to: usize, data: impl AsRef<[u8]>) -> Result<()> {
-        self.inner.mail.send(to, &Order::Message(data.as_ref())).await
+        self.inner.handle.send_message(to, data).await
     }
 
     /// The same without waiting.
@@ -188,36 +188,38 @@ impl Worker {
     /// # Errors
     /// [`Error::Full`]; as [`send_message`](Worker::send_message).
     pub fn try_send_message(&self, to: usize, data: impl AsRef<[u8]>) -> Result<()> {
-        self.inner.mail.try_send(to, &Order::Message(data.as_ref()))
+        self.inner.handle.try_send_message(to, data)
     }
 
-    /// Sends bytes on a connection, whichever process holds it. When it returns, they are queued here, or on their way to the process that holds it: whether the
-    /// connection is still open is then not known. A client that does not take what others send to it, up to twice `socket_buffer_size`, loses its connection.
+    /// Sends bytes on a connection, whichever process holds it, also one that leaves. When it returns, they are queued here, or on their way to the process that
+    /// holds it: whether the connection is still open is then not known. What one process sends to a connection arrives in order. A client that does not take
+    /// what others send to it, up to twice `socket_buffer_size`, loses its connection.
     ///
     /// # Errors
-    /// As [`Conn::send`]; as [`send_message`](Worker::send_message).
+    /// As [`Conn::send`]; of a connection that another process holds: [`Error::Closed`] when that process is gone, also while the call waits for room in its
+    /// inbox, and as [`send_message`](Worker::send_message).
     pub async fn send(&self, id: ConnId, data: impl Into<Bytes>) -> Result<()> {
         let data = data.into();
-        if id.worker() != self.id() {
-            let max = self.inner.land.config.borrow().socket_buffer_size as usize;
-            if data.len() > max {
-                return Err(Error::TooLong { len: data.len(), max });
-            }
-            return self.inner.mail.send(id.worker(), &Order::Send(id, &data)).await;
+        let Some(holder) = self.mail().other_holder(id)? else {
+            let Some(conn) = self.conn(id) else { return Err(Error::Closed) };
+            return conn.send(data).await;
+        };
+        let max = self.inner.land.config.borrow().socket_buffer_size as usize;
+        if data.len() > max {
+            return Err(Error::TooLong { len: data.len(), max });
         }
-        let Some(conn) = self.conn(id) else { return Err(Error::Closed) };
-        conn.send(data).await
+        self.mail().order(holder, id, &Order::Send(&data)).await
     }
 
-    /// Closes a connection, whichever process holds it.
+    /// Closes a connection, whichever process holds it, after what this one sent to it before.
     ///
     /// # Errors
-    /// [`Error::Closed`] when it is this one's and gone already; as [`send_message`](Worker::send_message).
+    /// [`Error::Closed`] when it is this one's and gone already, or the process that held it is gone; as [`send_message`](Worker::send_message).
     pub async fn close(&self, id: ConnId) -> Result<()> {
-        if id.worker() != self.id() {
-            return self.inner.mail.send(id.worker(), &Order::Close(id)).await;
+        match self.mail().other_holder(id)? {
+            Some(holder) => self.mail().order(holder, id, &Order::Close).await,
+            None => self.conn(id).map(|conn| conn.close()).ok_or(Error::Closed),
         }
-        self.conn(id).map(|conn| conn.close()).ok_or(Error::Closed)
     }
 
     /// The connection of this name, if this process holds it.
@@ -234,13 +236,12 @@ impl Worker {
 
     /// Resolves when this process is asked to leave: a loop selects on it, so that nobody has to wait for it.
     pub async fn exiting(&self) {
-        // An error would mean that the process's main future is gone, which is as good a reason.
-        let _ = self.leaving().wait_for(|leaving| *leaving).await;
+        self.inner.handle.exiting().await;
     }
 
     /// Whether it was asked to leave.
     pub fn is_exiting(&self) -> bool {
-        *self.inner.leaving.borrow()
+        self.inner.handle.is_exiting()
     }
 
     /// Runs a future beside what else this process does. A leaving process waits for it, as long as its grace lasts. A panic in it is logged, and ends it.
@@ -295,7 +296,11 @@ impl Worker {
     }
 
     pub(super) fn leaving(&self) -> watch::Receiver<bool> {
-        self.inner.leaving.clone()
+        self.inner.handle.inner.leaving.clone()
+    }
+
+    pub(super) fn mail(&self) -> &Mail {
+        &self.inner.handle.inner.mail
     }
 
     /// A call of the handler, which the board shows while it is under way.

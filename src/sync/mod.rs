@@ -43,7 +43,7 @@ pub(crate) use crate::sys::futex::Nap;
 pub(crate) use crate::sys::identity::{Look, Who};
 pub(crate) use crate::sys::prefetch::{prefetch, prefetch_to_write};
 #[cfg(feature = "tokio")]
-pub(crate) use crate::sys::{alarm::Alarm, ready};
+pub(crate) use crate::sys::{alarm, ready};
 
 /// A word that stands only for its bytes: padding, never read, not worth a model of its own.
 #[allow(clippy::disallowed_types)]

@@ -7,7 +7,7 @@
 //! Whatever a process sets up once is therefore set inside the gate ([`set_once`]); nothing waits for an initialiser.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 #[cfg(feature = "server")]
@@ -18,6 +18,7 @@ use crate::{Error, Result};
 static IN_CHILD: OnceLock<fn()> = OnceLock::new();
 static GATE: Mutex<()> = Mutex::new(());
 static SEALED: AtomicBool = AtomicBool::new(false);
+static GENERATION: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
     /// The gate's guard, between the hook before a fork and the hook after it.
@@ -40,6 +41,8 @@ extern "C" fn after_in_parent() {
 }
 
 extern "C" fn after_in_child() {
+    // Relaxed: the child has one thread.
+    GENERATION.fetch_add(1, Ordering::Relaxed);
     let _ = HELD.try_with(Cell::take);
     if let Some(hook) = IN_CHILD.get() {
         hook();
@@ -58,6 +61,14 @@ extern "C" fn hang_in() {
 #[used]
 #[unsafe(link_section = ".init_array")]
 static AT_LOAD: extern "C" fn() = hang_in;
+
+/// How many forks lie between the first process of this program and this one: what was made in a process of another generation, and is found
+/// here, was inherited.
+#[cfg(feature = "tokio")]
+pub(crate) fn generation() -> u64 {
+    // Relaxed: it changes only where there is one thread.
+    GENERATION.load(Ordering::Relaxed)
+}
 
 /// Has `in_child` run first thing in every process forked from now on. Only the first call counts: there is one such function in the crate.
 pub(crate) fn run_in_children(in_child: fn()) {

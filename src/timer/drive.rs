@@ -158,18 +158,16 @@ impl Timer {
     /// ```
     #[cfg(feature = "tokio")]
     pub async fn run(&self, mut f: impl FnMut(TimerId, u64)) -> Result<std::convert::Infallible> {
-        use crate::sync::{Alarm, ready};
+        use crate::sync::{alarm, ready};
 
         // Its own descriptors: each runtime watches them for itself.
         let own = self.notifier().try_clone_to_owned().map_err(Error::system("duplicating an eventfd"))?;
-        let (sooner, alarm) = (ready::watch(own)?, Alarm::new()?);
-        let own = alarm.as_fd().try_clone_to_owned().map_err(Error::system("duplicating a timerfd"))?;
-        let (rung, mut set) = (ready::watch(own)?, None);
+        let (sooner, rung, mut set) = (ready::watch(own)?, ready::watch(alarm::new()?)?, None);
         loop {
             self.expire(&mut f)?;
             let next = self.ground.next();
             if set != Some(next) {
-                alarm.set(next)?;
+                alarm::set(&rung, next)?;
                 set = Some(next);
             }
             tokio::select! {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::image::Land;
 use crate::kit::{self, CHILD, INTRUDER, control};
 use crate::pairs::{Pair, Verdict, WAITING};
-use crate::trace::{Stop, Tracee, mark};
+use crate::trace::{Path, Stop, Tracee, Went, mark};
 use crate::world::{Bystander, World};
 
 /// Instructions before a change of memory after each of which B comes in any case. One would do, were each run of A the same to the
@@ -23,9 +23,8 @@ const BESIDE: usize = 4;
 /// apart. Counted and not timed, so that a slow machine finds what a fast one does.
 pub fn run(pair: &Pair, bystander: &Bystander, more: usize) -> (Verdict, usize, usize) {
     let limit = if pair.needs_b { WAITING } else { usize::MAX };
-    let mut changes = Vec::new();
-    let n = match schedule(pair, limit, bystander, Some(&mut changes)) {
-        Ok(n) => n,
+    let (n, Trail { changes, path }) = match schedule(pair, limit, bystander, None) {
+        Ok(ran) => ran,
         Err(e) => return (Err(format!("B after A: {e}")), 1, 1),
     };
     let more = match (pair.brief, changes.is_empty()) {
@@ -37,20 +36,43 @@ pub fn run(pair: &Pair, bystander: &Bystander, more: usize) -> (Verdict, usize, 
     let around = changes.iter().flat_map(|c| c.saturating_sub(JITTER)..=*c);
     let ks: BTreeSet<usize> = around.chain((0..n).step_by(stride)).collect();
     for (schedules, &k) in ks.iter().enumerate() {
-        if let Err(e) = schedule(pair, k, bystander, None) {
+        if let Err(e) = schedule(pair, k, bystander, Some(&path)) {
             return (Err(format!("B after instruction {k} of A: {e}")), schedules + 2, stride);
         }
     }
     (Ok(()), ks.len() + 1, stride)
 }
 
-/// A up to its instruction k, B, the rest of A; how many instructions A made before B came.
-fn schedule(
-    pair: &Pair,
-    k: usize,
-    bystander: &Bystander,
-    mut changes: Option<&mut Vec<usize>>,
-) -> Result<usize, String> {
+/// What A left behind: the steps after which it had changed memory, and the way it took.
+#[derive(Default)]
+struct Trail {
+    changes: Vec<usize>,
+    path: Path,
+}
+
+impl Trail {
+    /// Brings A to its instruction k, and writes down how it came there.
+    fn follow(&mut self, a: &mut Tracee, k: usize) -> Went {
+        let land = Land::survey();
+        let mut image = land.capture();
+        for steps in 0..k {
+            self.path.next(a.rip());
+            match a.step() {
+                Stop::Stepped => {
+                    if land.differs(&image) {
+                        image = land.capture();
+                        self.changes.push(steps + 1);
+                    }
+                }
+                other => return Went::Stopped(steps, other),
+            }
+        }
+        Went::There
+    }
+}
+
+/// A up to its instruction k, by a known path if there is one, B, the rest of A; how many instructions A made before B came.
+fn schedule(pair: &Pair, k: usize, bystander: &Bystander, path: Option<&Path>) -> Result<(usize, Trail), String> {
     let mut world = World::new(false);
     (pair.arrange)(&mut world);
     let mut a = Tracee::start(|| {
@@ -59,24 +81,21 @@ fn schedule(
         control().report(CHILD, act());
         mark();
     })?;
-    let (mut steps, mut over) = (0, false);
-    let land = Land::survey();
-    let mut image = land.capture();
-    while steps < k && !over {
-        match a.step() {
-            Stop::Stepped => {
-                steps += 1;
-                if let Some(changes) = &mut changes
-                    && land.differs(&image)
-                {
-                    image = land.capture();
-                    changes.push(steps);
-                }
-            }
-            Stop::Marked => over = true,
-            other => return Err(format!("A: {other:?} {}", control().said())),
+    let mut trail = Trail::default();
+    let went = match path {
+        Some(path) => a.go(k, path),
+        None => trail.follow(&mut a, k),
+    };
+    let (steps, over) = match went {
+        Went::There => (k, false),
+        Went::Stopped(steps, Stop::Marked) => (steps, true),
+        Went::Stopped(_, other) => return Err(format!("A: {other:?} {}", control().said())),
+        Went::Astray => {
+            kit::end_and_recover(a.kill_only());
+            drop(world);
+            return schedule(pair, k, bystander, Some(&Path::default()));
         }
-    }
+    };
     let b = kit::fork(|| {
         kit::alarm(30);
         control().report(INTRUDER, (pair.b)(&world));
@@ -107,7 +126,7 @@ fn schedule(
     };
     kit::end_and_recover(a.kill_only());
     kit::end_and_recover(b);
-    verdict.map(|()| steps)
+    verdict.map(|()| (steps, trail))
 }
 
 fn examine(pair: &Pair, world: &World, bystander: &Bystander, a: u64, b: u64) -> Verdict {

@@ -11,7 +11,7 @@ use crate::checker::{Death, Mode, judge};
 use crate::image::{Image, Land, Shadow};
 use crate::kit::{self, control};
 use crate::op::Op;
-use crate::trace::{Stop, Tracee, line_of, mark};
+use crate::trace::{Path, Stop, Tracee, Went, line_of, mark};
 use crate::world::{Bystander, World};
 
 /// More instructions than any operation has, and fewer than would take a minute.
@@ -48,12 +48,12 @@ pub struct Run<'a> {
 
 impl Run<'_> {
     pub fn all(&mut self) -> Result<(), String> {
-        let changes = self.walk()?;
-        self.kill_for_real(&changes)
+        let (changes, path) = self.walk()?;
+        self.kill_for_real(&changes, &path)
     }
 
-    /// Every instruction once; the steps after which memory had changed.
-    fn walk(&mut self) -> Result<Vec<usize>, String> {
+    /// Every instruction once; the steps after which memory had changed, and the way it took.
+    fn walk(&mut self) -> Result<(Vec<usize>, Path), String> {
         let op = self.op;
         let mut world = World::new(true);
         (op.arrange)(&mut world);
@@ -66,7 +66,7 @@ impl Run<'_> {
         let mut changes = Vec::new();
         let mut image = land.capture();
         // Where the instruction stood that was executed last.
-        let (mut steps, mut last_rip) = (0, child.rip());
+        let (mut steps, mut last_rip, mut path) = (0, child.rip(), Path::default());
         loop {
             let fresh = steps == 0 || land.differs(&image);
             if fresh {
@@ -78,6 +78,7 @@ impl Run<'_> {
                 self.deep(&world, &mut deep, &image, &child).map_err(place)?;
             }
             last_rip = child.rip();
+            path.next(last_rip);
             let stop = child.step();
             match stop {
                 Stop::Stepped => steps += 1,
@@ -107,7 +108,7 @@ impl Run<'_> {
             kit::end_and_recover(pid);
         }
         drop(world);
-        Ok(changes)
+        Ok((changes, path))
     }
 
     /// All who may come first after a death at `image`.
@@ -221,40 +222,43 @@ impl Run<'_> {
     }
 
     /// SIGKILL after k instructions, in a world of its own each time: at every change of memory, and at as many others as time allows.
-    fn kill_for_real(&mut self, changes: &[usize]) -> Result<(), String> {
+    fn kill_for_real(&mut self, changes: &[usize], path: &Path) -> Result<(), String> {
         let n = self.tally.steps;
         let begun = Instant::now();
         // Where operations are long because they are not optimised, not even every change.
         let few = if THOROUGH > 1 { 1 + n / 5000 } else { 1 };
         for &k in changes.iter().step_by(few) {
-            self.kill_at(k)?;
+            self.kill_at(k, path)?;
         }
-        // What one costs, by its share of steps: 10 µs each.
         let spent = begun.elapsed().as_secs_f64() / changes.len().div_ceil(few).max(1) as f64;
         let budget = self.budget.as_secs_f64() / if self.op.brief { 4.0 } else { 1.0 };
         let mut stride = 1;
-        while (n / stride) as f64 * spent.max(n as f64 / 2.0 * 10e-6) > budget {
+        while (n / stride) as f64 * spent > budget {
             stride += 1;
         }
         self.tally.stride = stride;
         for k in (0..n).step_by(stride).filter(|k| !changes.contains(k)) {
-            self.kill_at(k)?;
+            self.kill_at(k, path)?;
         }
-        self.kill_at(n + 1)
+        self.kill_at(n + 1, path)
     }
 
-    fn kill_at(&mut self, k: usize) -> Result<(), String> {
+    fn kill_at(&mut self, k: usize, path: &Path) -> Result<(), String> {
         let op = self.op;
         let mut world = World::new(false);
         (op.arrange)(&mut world);
         let mut child = start(op, &world)?;
         (op.meanwhile)(&mut world);
-        for _ in 0..k {
-            match child.step() {
-                Stop::Stepped => {}
-                Stop::Marked => break,
-                Stop::Exited(0) if op.exits => break,
-                other => return Err(format!("{other:?} {}", control().said())),
+        match child.go(k, path) {
+            Went::There | Went::Stopped(_, Stop::Marked) => {}
+            Went::Stopped(_, Stop::Exited(0)) if op.exits => {}
+            Went::Stopped(_, other) => return Err(format!("{other:?} {}", control().said())),
+            Went::Astray => {
+                if !child.is_over() {
+                    kit::end_and_recover(child.kill_only());
+                }
+                drop(world);
+                return self.kill_at(k, &Path::default());
             }
         }
         let exited = child.is_over();

@@ -1,5 +1,6 @@
 //! A child under ptrace, and where it stands.
 
+use std::collections::HashMap;
 use std::ffi::{c_int, c_void};
 use std::process::Command;
 
@@ -23,6 +24,49 @@ pub struct Tracee {
     over: bool,
 }
 
+/// The way that a child took, step by step.
+///
+/// Another child that goes the same way is brought to a place on it by a breakpoint that is hit a few times, instead of by thousands of steps.
+#[derive(Default)]
+pub struct Path {
+    /// The instruction that came next, and the how-many-eth time that was.
+    steps: Vec<(u64, usize)>,
+    times: HashMap<u64, usize>,
+}
+
+impl Path {
+    /// After all steps so far the instruction at `rip` comes next.
+    pub fn next(&mut self, rip: u64) {
+        let times = self.times.entry(rip).or_default();
+        *times += 1;
+        self.steps.push((rip, *times));
+    }
+
+    /// From where to go on by steps to the `k`th: after how many steps that is, at which instruction, for the how-many-eth time. None: from the beginning.
+    fn short_cut(&self, k: usize) -> Option<(usize, u64, usize)> {
+        let known = self.steps.iter().enumerate().take(k.saturating_add(1));
+        let stops = |far: usize, times: usize| times + (k - far);
+        let best = known.min_by_key(|&(far, &(_, times))| stops(far, times))?;
+        let (far, &(rip, times)) = best;
+        (stops(far, times) < k).then_some((far, rip, times))
+    }
+}
+
+/// How a child came to be where it was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Went {
+    /// It has made so many steps.
+    There,
+    /// It stopped on the way, after so many steps.
+    Stopped(usize, Stop),
+    /// It went another way than the path, and stopped somewhere.
+    Astray,
+}
+
+/// DR7 says what the other debug registers are for; its lowest bit: the first one holds the address of an instruction (Intel SDM 3B, 19.2.4).
+const CONTROL: usize = 7;
+const ENABLE_FIRST: u64 = 1;
+
 /// `si_code` of a trap that an `int3` raised; steps have another.
 const SI_KERNEL: c_int = 0x80;
 
@@ -34,6 +78,12 @@ pub fn mark() {
 fn ptrace(request: u32, pid: c_int, data: usize) -> libc::c_long {
     // SAFETY: the requests of this file take a number, or a pointer to a local of the caller.
     unsafe { libc::ptrace(request, pid, std::ptr::null_mut::<c_void>(), data as *mut c_void) }
+}
+
+fn poke_debug_register(pid: c_int, n: usize, value: u64) -> bool {
+    let at = std::mem::offset_of!(libc::user, u_debugreg) + n * size_of::<u64>();
+    // SAFETY: writes a register of the child; the offset is one of `struct user`, as the call wants it.
+    unsafe { libc::ptrace(libc::PTRACE_POKEUSER, pid, at as *mut c_void, value as *mut c_void) == 0 }
 }
 
 impl Tracee {
@@ -57,6 +107,38 @@ impl Tracee {
     pub fn step(&mut self) -> Stop {
         ptrace(libc::PTRACE_SINGLESTEP, self.pid, 0);
         self.stop()
+    }
+
+    /// `k` steps from the first mark, by a short cut of `path` if there is one.
+    pub fn go(&mut self, k: usize, path: &Path) -> Went {
+        let mut steps = 0;
+        if let Some((far, rip, times)) = path.short_cut(k)
+            && self.set_breakpoint(rip)
+        {
+            for _ in 0..times {
+                if self.go_on() != Stop::Stepped || self.rip() != rip {
+                    return Went::Astray;
+                }
+            }
+            self.clear_breakpoint();
+            steps = far;
+        }
+        while steps < k {
+            match self.step() {
+                Stop::Stepped => steps += 1,
+                other => return Went::Stopped(steps, other),
+            }
+        }
+        Went::There
+    }
+
+    /// The processor stops before it executes the instruction at `rip`. False where its debug registers cannot be had.
+    fn set_breakpoint(&self, rip: u64) -> bool {
+        poke_debug_register(self.pid, 0, rip) && poke_debug_register(self.pid, CONTROL, ENABLE_FIRST)
+    }
+
+    fn clear_breakpoint(&self) {
+        poke_debug_register(self.pid, CONTROL, 0);
     }
 
     /// Until the next mark, or the end.

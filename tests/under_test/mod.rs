@@ -9,6 +9,7 @@
 
 pub(crate) mod client;
 pub(crate) mod faults;
+mod handle;
 mod run;
 pub(crate) mod server;
 

@@ -43,6 +43,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
                     body(kind.clone(), worker)
                 })
             }
+            "--async-tasks" => builder.async_tasks(),
             "--fault" => {
                 fault = value.to_owned();
                 builder

@@ -138,6 +138,19 @@ impl UnderTest {
                 }
                 "flooded".to_owned()
             }
+            // Says how it went, and on the way how far it is.
+            "pour" => {
+                let (id, n, len) = (ConnId::from(number::<u64>(word())), number::<usize>(word()), number(word()));
+                let mut sent = Ok(());
+                for at in 0..n {
+                    sent = worker.send(id, format!("poured {at} {}\n", "x".repeat(len))).await;
+                    if sent.is_err() {
+                        break;
+                    }
+                    tell(format_args!("poured {at}"));
+                }
+                outcome(sent.map(|()| n))
+            }
             "closeid" => outcome(worker.close(ConnId::from(number::<u64>(word()))).await.map(|()| "closed")),
             "connections" => {
                 format!("{:?}", worker.connections(None, 100).into_iter().map(u64::from).collect::<Vec<_>>())
@@ -221,6 +234,7 @@ impl UnderTest {
                 let result = worker.task_wait([b"reverse ", &data[..]].concat(), Duration::from_secs(20)).await;
                 outcome(result.map(|bytes| format!("{} {}", bytes.len(), bytes == expected)))
             }
+            "handle" => super::handle::ask(worker).await?,
             "untilexit" => {
                 tell("waiting for the end");
                 worker.exiting().await;
@@ -340,9 +354,31 @@ impl Handler for UnderTest {
             tokio::time::sleep(millis(Some(wait))).await;
         }
         tell(format_args!("message {} {from} {head} {}", worker.id(), rest.len()));
+        if head == "said shared" {
+            self.shared.add(1);
+        }
         Ok(())
     }
 
+    async fn task_async(&self, worker: &Worker, task: &Task) -> Result<Vec<u8>> {
+        let line = String::from_utf8_lossy(task.data()).into_owned();
+        let Some(what) = line.strip_prefix("await ") else { return self.task(worker, task) };
+        // Before anybody hears of it, who then may kill it at once.
+        let tried = if what == "death" { self.tries.add(1) } else { 0 };
+        tell(format_args!("awaiting {what} {}", worker.pid()));
+        match what {
+            "message" => {
+                while self.shared.get() == 0 {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            }
+            "exit" => worker.exiting().await,
+            "death" if tried == 1 => std::future::pending().await,
+            _ => {}
+        }
+        tell(format_args!("awaited {what}"));
+        Ok(format!("{what} awaited").into_bytes())
+    }
     fn task(&self, worker: &Worker, task: &Task) -> Result<Vec<u8>> {
         self.fails_at("task")?;
         if let Some(data) = task.data().strip_prefix(b"reverse ") {

@@ -92,3 +92,43 @@ fn it_is_awaited() {
     });
     assert_eq!(bus.usage(), (0, 0));
 }
+
+#[test]
+fn what_is_for_one_life_is_refused_once_that_is_gone() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (roll, bus) = small();
+    let (me, life) = (Address::NOBODY, roll.attach(1).unwrap());
+    let to = life.address();
+    let closed = |sent| matches!(sent, Err(Error::Closed));
+    runtime.block_on(async {
+        // Half of the lockers, then all of the ring.
+        for len in [1000, 1000] {
+            bus.send_to(me, to, &vec![0; len]).await.unwrap();
+        }
+        while bus.try_send(me, to.slot, &[0; 100]).is_ok() {}
+        let mut life = Some(life);
+        let leave = async {
+            // The others wait by now.
+            tokio::task::yield_now().await;
+            life.take();
+        };
+        let (large, small) = (vec![0; 1000], [0; 100]);
+        let (large, small, ()) = tokio::join!(bus.send_to(me, to, &large), bus.send_to(me, to, &small), leave);
+        assert!(closed(large) && closed(small), "for room in which nobody will ever look");
+        assert!(closed(bus.send_to(me, to, b"late").await));
+        // Whoever has the slot next gets nothing of it, and has all the room.
+        let next = roll.attach(1).unwrap();
+        assert!(bus.purge(1).unwrap() > 10);
+        assert_eq!(bus.usage(), (0, 0));
+        assert!(closed(bus.send_to(me, to, b"late").await));
+        bus.send_to(me, next.address(), b"hello").await.unwrap();
+        let inbox = bus.inbox(&next).unwrap();
+        assert_eq!(inbox.try_recv().unwrap().map(|message| message.data), Some(b"hello".to_vec()));
+        // Gone between the last look and the push: the payload is taken back, and what is left of it in the ring is passed over.
+        let looks = std::cell::Cell::new(0);
+        let dies = || if looks.replace(looks.get() + 1) < 2 { Ok(()) } else { Err(Error::Closed) };
+        assert!(closed(bus.send_while(me, 1, &[0; 1000], dies).await));
+        assert_eq!((looks.get(), bus.usage()), (3, (0, 0)));
+        assert_eq!(inbox.try_recv().unwrap(), None);
+    });
+}

@@ -155,8 +155,9 @@ settings! {
     task_attempts: plain u32 = 2, "1..=100", |n| (1..=100).contains(n);
     /// Room for tasks that wait, in bytes.
     task_queue_bytes: plain u64 = 8 * MIB, "64K..=16G", |n| (64 * KIB..=16 * GIB).contains(n);
-    /// Room for messages between processes, in bytes for each receiver.
-    message_queue_bytes: plain u64 = MIB, "64K..=1G", |n| (64 * KIB..=GIB).contains(n);
+    /// Room for messages between processes, in bytes for each receiver. A worker takes it up to four times: for messages, and three times, of which one is in use
+    /// except in reloads, for what others send to its connections. Memory is taken as it is used, and kept.
+    message_queue_bytes: plain u64 = MIB, "64K..=256M", |n| (64 * KIB..=256 * MIB).contains(n);
     /// Connections that the server holds at most, over all workers; unset: what the limit of open files allows, and no more than 100 000.
     max_connections: some u32 = None, "1..=1048576", |n| n.is_none_or(|n| (1..=1 << 20).contains(&n));
     /// Requests after which a worker is replaced; 0: never.

@@ -9,6 +9,7 @@
 //! goes away in the middle of a call does not cut the call off, for it may be in the middle of something: its sends fail from then on.
 #![forbid(unsafe_code)]
 
+mod id;
 pub(in crate::server) mod serve;
 pub(in crate::server) mod stream;
 
@@ -28,50 +29,7 @@ use super::packet::Peer;
 use super::worker::Worker;
 use crate::{Error, Result};
 
-/// Names a connection of this server, for as long as the server lives: in which place it is held, by which life, the how-many-eth of that one's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnId(pub(super) u64);
-
-const PLACE_BITS: u32 = 12;
-const LIFE_BITS: u32 = 20;
-const NUMBER_BITS: u32 = 64 - PLACE_BITS - LIFE_BITS;
-
-impl ConnId {
-    /// So many places can be named.
-    pub(super) const PLACES: usize = 1 << PLACE_BITS;
-
-    /// `life` counts on for ever and only its last bits are kept: an id of 2^20 lives before is not told apart.
-    pub(super) fn new(place: usize, life: u32, number: u32) -> ConnId {
-        let life = u64::from(life) & ((1 << LIFE_BITS) - 1);
-        ConnId((place as u64) << (64 - PLACE_BITS) | life << NUMBER_BITS | u64::from(number))
-    }
-
-    /// The place whose process holds it.
-    pub fn worker(self) -> usize {
-        (self.0 >> (64 - PLACE_BITS)) as usize
-    }
-}
-
-/// As a number, for a table or a message.
-impl From<ConnId> for u64 {
-    fn from(id: ConnId) -> u64 {
-        id.0
-    }
-}
-
-/// Of such a number; one that no connection ever had names none.
-impl From<u64> for ConnId {
-    fn from(id: u64) -> ConnId {
-        ConnId(id)
-    }
-}
-
-impl fmt::Display for ConnId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let life = self.0 >> NUMBER_BITS & ((1 << LIFE_BITS) - 1);
-        write!(f, "{}.{life}.{}", self.worker(), self.0 as u32)
-    }
-}
+pub use id::ConnId;
 
 /// How much output is kept.
 #[derive(Clone, Copy, Debug)]
@@ -218,9 +176,14 @@ impl Conn {
     /// [`Error::Full`] beyond that; [`Error::Closed`]; [`Error::TooLong`].
     pub(super) async fn take_in(&self, data: Bytes, worker: &Worker) -> Result<()> {
         let inner = &self.inner;
-        match self.try_send(data.clone()) {
-            Err(Error::Full { .. }) => {}
-            done => return done,
+        let mut sent = self.try_send(data.clone());
+        if matches!(sent, Err(Error::Full { .. })) {
+            // Perhaps for no other reason than that all this came in one turn of the loop: those who write have theirs before it counts against the client.
+            tokio::task::yield_now().await;
+            sent = self.try_send(data.clone());
+        }
+        if !matches!(sent, Err(Error::Full { .. })) {
+            return sent;
         }
         let (len, behind) = (data.len(), inner.behind.get());
         if behind + len > inner.marks.most {
@@ -284,6 +247,9 @@ impl Conn {
     }
 
     /// Reads nothing from it until [`resume`](Conn::resume): the client is held up by the kernel.
+    ///
+    /// What the client has sent meanwhile would be lost were it closed, so a paused connection is no idle one: it stays open also when its worker leaves, and holds
+    /// it, until nine tenths of the grace are over. Who pauses for long closes it when the worker is asked to leave ([`Worker::exiting`]).
     pub fn pause(&self) {
         self.inner.paused.set(true);
         // It may be in the middle of a read.
