@@ -5,9 +5,9 @@
 mod under_test;
 
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
@@ -66,27 +66,12 @@ fn room() {
     server.stop();
 }
 
-/// The server, with these descriptors from 3 on, as a service manager would pass them.
-fn passed(sockets: &[OwnedFd], names: &str, settings: &[(&str, &str)], arguments: &[&str]) -> Running {
-    // A shell puts the descriptors where they belong; to it they come under the numbers that they have here.
-    for socket in sockets {
-        rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::empty()).expect("inherited");
-    }
-    let moves: String = sockets.iter().zip(3..).map(|(socket, to)| format!("{to}<&{} ", socket.as_raw_fd())).collect();
-    let variables = format!("LISTEN_PID=$$ LISTEN_FDS={} LISTEN_FDNAMES={names}", sockets.len());
-    let direct = command(settings, arguments);
-    let mut shell = Command::new("bash");
-    shell.args(["-c", &format!("export {variables}; exec \"$0\" \"$@\" {moves}")]);
-    shell.arg(direct.get_program()).args(direct.get_args());
-    shell.envs(direct.get_envs().filter_map(|(key, value)| Some((key, value?))));
-    Running::by(under_test::piped(&mut shell))
-}
-
 fn activated() {
     let sockets = || [0; 2].map(|_| OwnedFd::from(TcpListener::bind("127.0.0.1:0").expect("a port")));
     // One for each worker it would be, were they sockets of one address.
     for workers in ["1", "2", "3"] {
-        let mut server = passed(&sockets(), "web:web", &[("workers", workers)], &["--listen=systemd://web"]);
+        let settings = [("workers", workers)];
+        let mut server = Running::activated(&sockets(), "web:web", &settings, &["--listen=systemd://web"]);
         let all = addresses(&mut server);
         assert_eq!(all.len(), 2);
         for address in all {

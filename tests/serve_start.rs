@@ -5,12 +5,11 @@ mod under_test;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitCode, Stdio};
+use std::os::fd::AsFd;
+use std::process::{Command, ExitCode};
 
 use rustix::process::Signal;
-use under_test::{Notified, PATIENCE, Running, Scratch, Test, command, exists, is_gone, members, until};
+use under_test::{Notified, PATIENCE, Running, Scratch, Test, command, command_after, exists, is_gone, members, until};
 
 const TESTS: &[Test] = &[
     ("a_worker_that_never_becomes_ready_ends_the_server", never_ready),
@@ -25,6 +24,7 @@ const TESTS: &[Test] = &[
     ("a_daemon_is_ready_when_its_starter_returns", daemon),
     ("a_daemon_that_cannot_start_says_why", bad_daemon),
     ("the_service_manager_is_told", notify),
+    ("more_processes_than_descriptors_allow_are_refused", crowded),
     ("sockets_of_the_service_manager_are_served_across_restarts", activated),
 ];
 
@@ -306,23 +306,12 @@ fn notify() {
     assert_eq!(server.wait().code(), Some(0));
 }
 
-/// The server as a service manager starts it: with these sockets as descriptors 3 and 4, by these names.
-fn activate(sockets: [&dyn AsFd; 2], names: &str, listen: &[&str]) -> Running {
-    // A shell puts the descriptors where they belong; to it they come under the numbers that they have here.
-    let copies = sockets.map(|socket| socket.as_fd().try_clone_to_owned().unwrap());
-    for copy in &copies {
-        rustix::io::fcntl_setfd(copy, rustix::io::FdFlags::empty()).unwrap();
-    }
-    let moves: String = copies.iter().zip(3..).map(|(copy, to)| format!("{to}<&{} ", copy.as_raw_fd())).collect();
-    let server = command(&[("workers", "2")], listen);
-    let script = format!("export LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES={names}; exec \"$0\" \"$@\" {moves}");
-    let mut shell = Command::new("bash");
-    shell.args(["-c", &script]).arg(server.get_program()).args(server.get_args());
-    shell.envs(server.get_envs().filter_map(|(key, value)| Some((key, value?))));
-    shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-    let mut running = Running::by(&mut shell);
-    running.wait_ready();
-    running
+fn crowded() {
+    let mut server = Running::by(&mut command_after("ulimit -n 400", &[("workers", "100")], &[TCP]));
+    assert_eq!(server.wait().code(), Some(1));
+    let log = server.log.until_the_end();
+    let said = "the setting workers is too many, 100 processes in all, allowed are some 20 descriptors for each";
+    assert!(log.len() == 1 && log[0].contains(said) && log[0].contains("(ulimit -n) is 400"), "{log:#?}");
 }
 
 fn activated() {
@@ -337,7 +326,10 @@ fn activated() {
         early.write_all(b"echo early\n").unwrap();
         early.set_read_timeout(Some(PATIENCE)).unwrap();
         asker.send(b"early").unwrap();
-        let mut server = activate([&tcp, &udp], "lines:clock", &["--listen=systemd://lines", &by_address]);
+        let sockets = [tcp.as_fd(), udp.as_fd()];
+        let listen = ["--listen=systemd://lines", &by_address];
+        let mut server = Running::activated(&sockets, "lines:clock", &[("workers", "2")], &listen);
+        server.wait_ready();
         let mut answer = [0; 6];
         early.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"early\n", "{round}");

@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use hyper::body::{Body, Incoming};
 use hyper::{Request, Response};
+use rustix::io::Errno;
 use tower_service::Service;
 
 use super::calls::Calls;
 use super::config::Config;
+use super::config::check::open_files;
 use super::daemon::{Report, daemonize};
 use super::handler::{Bytes, Handler};
 use super::http::erased;
@@ -240,7 +242,25 @@ impl Builder {
         let ports = opened;
         inherited.all_taken()?;
         let plan = Plan { config, source, calls, ports, pid_file, users, async_tasks, log, privileges, cpus };
-        master::run(crew, Land::new(plan)?, notifier, report)
+        let land = Land::new(plan).map_err(|error| crowded(error, places))?;
+        master::run(crew, land, notifier, report)
+    }
+}
+
+/// What the places share takes descriptors, some 20 for each, and every process has all of them. When there are too few, that is what is said.
+fn crowded(error: Error, places: usize) -> Error {
+    match error {
+        Error::System { source, .. } if source.raw_os_error() == Some(Errno::MFILE.raw_os_error()) => {
+            Error::BadSetting {
+                key: "workers".into(),
+                value: format!("too many, {places} processes in all"),
+                allowed: format!(
+                    "some 20 descriptors for each; the limit of open files (ulimit -n) is {}",
+                    open_files()
+                ),
+            }
+        }
+        other => other,
     }
 }
 

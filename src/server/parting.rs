@@ -18,9 +18,10 @@ use super::watched::Seen;
 /// `Connection: close`; one that does not will hardly ask just when we close.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// How long that is when a worker has `grace` to leave: most of it is for connections that have something under way.
+/// How long that is when a worker has `grace` to leave: most of it is for connections that have something under way, and what is closed when nine tenths of it
+/// are over has to be gone before its end.
 pub(super) fn linger(grace: Duration) -> Duration {
-    (grace / 4).min(LINGER)
+    (grace / 12).min(LINGER)
 }
 
 /// Sees `connection` to its end. It is told to `shut` once nothing has been under way on it for `linger`, and nothing has arrived.

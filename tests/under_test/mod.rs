@@ -15,6 +15,7 @@ pub(crate) mod server;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -209,6 +210,16 @@ pub(crate) fn command(settings: &[(&str, &str)], arguments: &[&str]) -> Command 
     command
 }
 
+/// The same, once a shell has done this.
+pub(crate) fn command_after(script: &str, settings: &[(&str, &str)], arguments: &[&str]) -> Command {
+    let direct = command(settings, arguments);
+    let mut shell = Command::new("bash");
+    shell.args(["-c", &format!("{script}; exec \"$0\" \"$@\"")]).arg(direct.get_program()).args(direct.get_args());
+    shell.envs(direct.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    piped(&mut shell);
+    shell
+}
+
 /// Its output comes to the test, and it leads a group.
 pub(crate) fn piped(command: &mut Command) -> &mut Command {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0)
@@ -239,6 +250,26 @@ impl Running {
         let line = self.log.next("ready: ");
         let first = line.split("://").nth(1).and_then(|rest| rest.split(',').next());
         self.address = first.and_then(|address| address.parse().ok()).unwrap_or(NOWHERE);
+    }
+
+    /// Starts it as a service manager would, with these sockets as descriptors 3 and more, by these names.
+    #[track_caller]
+    pub(crate) fn activated(
+        sockets: &[impl AsFd],
+        names: &str,
+        settings: &[(&str, &str)],
+        arguments: &[&str],
+    ) -> Running {
+        let copy = |socket: &_| {
+            let copy = AsFd::as_fd(socket).try_clone_to_owned().expect("a descriptor");
+            rustix::io::fcntl_setfd(&copy, rustix::io::FdFlags::empty()).expect("inherited");
+            copy
+        };
+        // The shell puts them where they belong; to it they come under the numbers that they have here.
+        let copies: Vec<_> = sockets.iter().map(copy).collect();
+        let moves: String = copies.iter().zip(3..).map(|(from, to)| format!("{to}<&{} ", from.as_raw_fd())).collect();
+        let variables = format!("LISTEN_PID=$$ LISTEN_FDS={} LISTEN_FDNAMES={names}", sockets.len());
+        Running::by(&mut command_after(&format!("exec {moves}; export {variables}"), settings, arguments))
     }
 
     pub(crate) fn pid(&self) -> i32 {
