@@ -5,12 +5,12 @@
 //!
 //! A wait for a message first looks for a few microseconds, unarmed, where that has helped before; then arms, which costs one read, and sleeps. Round trips
 //! a second between two processes, each in its runtime, against a descriptor made and registered for each wait: on one core, where each has to sleep,
-//! 3.2 times as many [2.8 .. 3.9] (124 000, 39 000), for a wait is 2 system calls instead of 15; on two cores 1.8 millions and 18 000, for none sleeps. Without
+//! 3.2 times as many [2.8 .. 3.9] (124 000, 41 000), for a wait is 2 system calls instead of 15; on two cores 1.8 millions and 18 000, for none sleeps. Without
 //! the look those on two cores were 0.7 times as many, for all those system calls had been as good as a look: the message came meanwhile.
 //!
 //! Who is told does not forget on behalf of the others that the eventfd was readable: that is forgotten only by one who has looked afterwards and found
 //! nothing, which has armed it again. The race one would fear, in a runtime of several threads: one finds nothing, and before it waits a push tells
-//! those who do; were one of them to forget it and take the message, the first would wait unarmed for what comes next.
+//! those who do wait; were one of them to forget it and take the message, the first would wait unarmed for what comes next.
 //!
 //! The slice is kept likewise, by one timerfd a runtime for the futures of all channels: it rings for all of them at most a slice after each has begun to
 //! wait, and is set again by the first that waits on.
@@ -31,7 +31,7 @@ impl Channel {
     /// attempt holds the thread for 20 ms.
     ///
     /// # Errors
-    /// As [`pop`](Channel::pop); [`Error::System`] when the kernel refuses another descriptor.
+    /// As [`pop`](Channel::pop); [`Error::System`] when there are no descriptors left for the first wait in a runtime.
     ///
     /// # Examples
     /// ```
@@ -66,7 +66,7 @@ impl Channel {
     /// Puts a message at the end, waiting for room without holding the thread. Must be called inside a tokio runtime with I/O enabled.
     ///
     /// # Errors
-    /// As [`push`](Channel::push); [`Error::System`] when the kernel refuses another descriptor.
+    /// As [`push`](Channel::push); [`Error::System`] when there are no descriptors left for the first wait in a runtime.
     ///
     /// # Examples
     /// ```
