@@ -4,17 +4,25 @@
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 /// What a connection of HTTP/2 begins with (RFC 9113, 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Slices that are no longer together are copied and sent in one piece: to the kernel a list of them is the dearer way.
+const SMALL: usize = 4096;
+
+thread_local! {
+    /// Where they are put together: empty between two writes, so that one is enough for all connections.
+    static WHOLE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// What has been seen on a connection.
 #[derive(Debug, Default)]
@@ -25,11 +33,25 @@ pub(super) struct Seen {
     look: Cell<bool>,
     /// It did, and there was nothing.
     nothing: Cell<bool>,
+    /// Requests of which the response has not been handed over whole.
+    open: Cell<usize>,
+    /// Since when the head of the next one is waited for.
+    waiting: Cell<Option<Instant>>,
+    /// The last request came with a body, of which more may arrive even after the response.
+    uploads: Cell<bool>,
     /// The first three bytes, once something was read: what a connection of HTTP/2 begins with, and no request of HTTP/1 that anybody sends.
     first: Cell<Option<[u8; 3]>>,
 }
 
 impl Seen {
+    /// A request's head is complete; it is open until what is returned is dropped.
+    pub(super) fn begin(self: &Rc<Self>, uploads: bool) -> Open {
+        self.open.set(self.open.get() + 1);
+        self.waiting.set(None);
+        self.uploads.set(uploads);
+        Open(self.clone())
+    }
+
     /// Has the next read look closely.
     pub(super) fn look(&self) {
         self.look.set(true);
@@ -47,6 +69,15 @@ impl Seen {
     }
 }
 
+/// A request whose response has not been handed over whole.
+pub(super) struct Open(Rc<Seen>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
+    }
+}
+
 /// A stream that tells what it has seen, and fails a write in which the peer takes nothing for `patience`.
 ///
 /// Closing it waits up to `linger` for the peer to close too: if we were gone while something of the peer's had not been read, the kernel
@@ -56,35 +87,69 @@ pub(super) struct Watched<S> {
     seen: Rc<Seen>,
     patience: Duration,
     linger: Duration,
-    opening: Option<Opening>,
+    heads: Option<Heads>,
     stalled: Option<Pin<Box<Sleep>>>,
     lingering: Option<Pin<Box<Sleep>>>,
 }
 
-/// Until the first bytes have told which HTTP it is, nobody above counts the time: so it is counted here.
-struct Opening {
-    /// Bytes of the preface that have arrived.
-    matched: usize,
-    clock: Pin<Box<Sleep>>,
+/// How long a head may take: from when we began to wait for it until it is complete. As long as it is not known which HTTP the client speaks, the preface of HTTP/2 counts
+/// as one; after it there are no heads on which this side waits.
+///
+/// There is one timer for all heads of a connection. Who waits for a head only notes the time; where the timer ends for an earlier head, it is set anew.
+struct Heads {
+    within: Duration,
+    /// Bytes of the preface that have arrived; None once there were others.
+    preface: Option<usize>,
+    timer: Pin<Box<Sleep>>,
+    /// Whether the timer wakes the connection's task.
+    runs: bool,
 }
 
-impl Opening {
-    /// Whether it has been told.
-    fn is_over(&mut self, read: &[u8]) -> bool {
-        let rest = &PREFACE[self.matched..];
-        self.matched += read.len().min(rest.len());
-        self.matched == PREFACE.len() || !rest.starts_with(read)
+impl Heads {
+    /// Whether there are none any more.
+    fn are_over(&mut self, read: &[u8]) -> bool {
+        let Some(matched) = self.preface else { return false };
+        let rest = &PREFACE[matched..];
+        let so_far = matched + read.len().min(rest.len());
+        let same = if read.len() < rest.len() { rest.starts_with(read) } else { read.starts_with(rest) };
+        self.preface = same.then_some(so_far);
+        self.preface == Some(PREFACE.len())
+    }
+
+    /// Nothing more has arrived of the head that is waited for: whether its time is over.
+    fn poll_over(&mut self, seen: &Seen, cx: &mut Context<'_>) -> Poll<()> {
+        let begun = match seen.waiting.get() {
+            Some(begun) => begun,
+            None => {
+                let now = Instant::now();
+                seen.waiting.set(Some(now));
+                // What the timer wakes is the task that is calling, now as before.
+                if self.runs && now < self.timer.deadline() {
+                    return Poll::Pending;
+                }
+                now
+            }
+        };
+        let end = begun + self.within;
+        loop {
+            self.runs = true;
+            ready!(self.timer.as_mut().poll(cx));
+            if self.timer.deadline() >= end {
+                return Poll::Ready(());
+            }
+            self.timer.as_mut().reset(end);
+        }
     }
 }
 
 impl<S> Watched<S> {
     pub(super) fn new(stream: S, seen: Rc<Seen>, patience: Duration, linger: Duration) -> Self {
-        Self { stream, seen, patience, linger, opening: None, stalled: None, lingering: None }
+        Self { stream, seen, patience, linger, heads: None, stalled: None, lingering: None }
     }
 
-    /// Fails a read when the client has not told after `time` which HTTP it speaks.
-    pub(super) fn opening_within(mut self, time: Duration) -> Self {
-        self.opening = Some(Opening { matched: 0, clock: Box::pin(sleep(time)) });
+    /// Fails a read when a head is not complete after `time`. Each request is to be told to [`Seen::begin`].
+    pub(super) fn heads_within(mut self, time: Duration) -> Self {
+        self.heads = Some(Heads { within: time, preface: Some(0), timer: Box::pin(sleep(time)), runs: false });
         self
     }
 
@@ -112,18 +177,23 @@ impl<S: AsyncRead + AsFd + Unpin> AsyncRead for Watched<S> {
                 // Fewer than three bytes at once are no client's preface.
                 self.seen.first.set(Some(read.first_chunk().copied().unwrap_or_default()));
             }
-            if self.opening.as_mut().is_some_and(|opening| opening.is_over(read)) {
-                self.opening = None;
+            if self.seen.uploads.get() {
+                self.seen.waiting.set(None);
+            }
+            if self.heads.as_mut().is_some_and(|heads| heads.are_over(read)) {
+                self.heads = None;
             }
         } else if outcome.is_pending() && self.seen.look.take() {
             // The runtime may not have heard yet of what has arrived since it last asked.
             let nothing = recv(&self.stream, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT) == Err(Errno::AGAIN);
             self.seen.nothing.set(nothing);
         }
+        let this = &mut *self;
         if outcome.is_pending()
-            && let Some(opening) = &mut self.opening
+            && this.seen.open.get() == 0
+            && let Some(heads) = &mut this.heads
         {
-            ready!(opening.clock.as_mut().poll(cx));
+            ready!(heads.poll_over(&this.seen, cx));
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         outcome
@@ -141,7 +211,16 @@ impl<S: AsyncRead + AsyncWrite + AsFd + Unpin> AsyncWrite for Watched<S> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        let stream = Pin::new(&mut self.stream);
+        let outcome = if slices.iter().map(|slice| slice.len()).sum::<usize>() <= SMALL {
+            WHOLE.with_borrow_mut(|whole| {
+                whole.clear();
+                slices.iter().for_each(|slice| whole.extend_from_slice(slice));
+                stream.poll_write(cx, whole)
+            })
+        } else {
+            stream.poll_write_vectored(cx, slices)
+        };
         self.after_write(cx, outcome)
     }
 

@@ -26,8 +26,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Semaphore, watch as channel};
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::spawn_local;
 
 /// Connections that one worker holds at most; more wait in the kernel's queue.
 const CONNECTIONS: usize = 10_000;
@@ -62,10 +63,11 @@ fn boot(desk: Rc<Desk>, listener: StdListener, life: OwnedFd, mouth: Rc<Mouth>, 
     let asked = SignalFd::new(&SignalSet::of(&[Signal::TERM]))?;
     // In one step: were SIGTERM unblocked for an instant, one that is already pending would end us right there.
     mask.make_mask()?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::system("tokio runtime"))?;
-    let local = LocalSet::new();
-    local.block_on(&runtime, async {
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())
+        .map_err(Error::system("tokio runtime"))?;
+    runtime.block_on(async {
         let listener = TcpListener::from_std(listener).map_err(Error::system("register the listener"))?;
         let (asked, life) = (watch(asked.into())?, watch(life)?);
         mouth.say(&What::Ready);
