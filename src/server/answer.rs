@@ -11,12 +11,12 @@ use std::task::{Context, Poll, Waker, ready};
 
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{CONNECTION, HeaderValue};
-use hyper::http::Extensions;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::calls::{Ended, caught};
+use super::packet::Peer;
 use super::watched::{Open, Seen};
 use super::worker::{Busy, Worker};
 
@@ -24,8 +24,8 @@ use super::worker::{Busy, Worker};
 pub(super) struct Front<S> {
     pub(super) worker: Worker,
     pub(super) service: S,
-    /// What each request is given.
-    pub(super) extensions: Extensions,
+    /// Whom each request is from.
+    pub(super) peer: Peer,
     pub(super) seen: Rc<Seen>,
 }
 
@@ -40,8 +40,7 @@ where
 
     fn call(&self, mut request: Request<Incoming>) -> Answer<S> {
         self.worker.count_request();
-        // A copy of a map that is made costs less than making one.
-        request.extensions_mut().extend(self.extensions.clone());
+        request.extensions_mut().insert(self.peer.clone());
         Answer {
             worker: self.worker.clone(),
             busy: Some(self.worker.busy()),

@@ -11,7 +11,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use hyper::body::{Body, Incoming};
-use hyper::http::Extensions;
 use hyper::rt::Executor;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -80,9 +79,7 @@ where
     let seen = Rc::new(Seen::default());
     let head_time = HEAD_TIME.min(manners.idle.unwrap_or(HEAD_TIME));
     let io = TokioIo::new(Watched::new(stream, seen.clone(), WRITE_TIME, manners.linger).heads_within(head_time));
-    let mut extensions = Extensions::new();
-    extensions.insert(peer);
-    let front = Front { worker: worker.clone(), service, extensions, seen: seen.clone() };
+    let front = Front { worker: worker.clone(), service, peer, seen: seen.clone() };
     let mut builder = auto::Builder::new(Here(worker.clone()));
     // The socket counts the time of a head: hyper's own clock makes and drops a timer for each request, and turns its loop twice.
     builder.http1().header_read_timeout(None).max_buf_size(BUFFER);

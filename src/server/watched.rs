@@ -101,8 +101,8 @@ struct Heads {
     /// Bytes of the preface that have arrived; None once there were others.
     preface: Option<usize>,
     timer: Pin<Box<Sleep>>,
-    /// Whether the timer wakes the connection's task.
-    runs: bool,
+    /// When the timer wakes the connection's task, once it does.
+    wakes: Option<Instant>,
 }
 
 impl Heads {
@@ -124,7 +124,7 @@ impl Heads {
                 let now = Instant::now();
                 seen.waiting.set(Some(now));
                 // What the timer wakes is the task that is calling, now as before.
-                if self.runs && now < self.timer.deadline() {
+                if self.wakes.is_some_and(|then| now < then) {
                     return Poll::Pending;
                 }
                 now
@@ -132,7 +132,7 @@ impl Heads {
         };
         let end = begun + self.within;
         loop {
-            self.runs = true;
+            self.wakes = Some(self.timer.deadline());
             ready!(self.timer.as_mut().poll(cx));
             if self.timer.deadline() >= end {
                 return Poll::Ready(());
@@ -149,7 +149,7 @@ impl<S> Watched<S> {
 
     /// Fails a read when a head is not complete after `time`. Each request is to be told to [`Seen::begin`].
     pub(super) fn heads_within(mut self, time: Duration) -> Self {
-        self.heads = Some(Heads { within: time, preface: Some(0), timer: Box::pin(sleep(time)), runs: false });
+        self.heads = Some(Heads { within: time, preface: Some(0), timer: Box::pin(sleep(time)), wakes: None });
         self
     }
 
