@@ -44,7 +44,7 @@ where
         Answer {
             worker: self.worker.clone(),
             busy: Some(self.worker.busy()),
-            open: Some(self.seen.begin(!request.body().is_end_stream())),
+            open: Some(self.seen.begin()),
             http1: request.version() < Version::HTTP_2,
             method: request.method().clone(),
             path: request.uri().path().to_owned(),

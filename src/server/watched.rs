@@ -37,18 +37,15 @@ pub(super) struct Seen {
     open: Cell<usize>,
     /// Since when the head of the next one is waited for.
     waiting: Cell<Option<Instant>>,
-    /// The last request came with a body, of which more may arrive even after the response.
-    uploads: Cell<bool>,
     /// The first three bytes, once something was read: what a connection of HTTP/2 begins with, and no request of HTTP/1 that anybody sends.
     first: Cell<Option<[u8; 3]>>,
 }
 
 impl Seen {
     /// A request's head is complete; it is open until what is returned is dropped.
-    pub(super) fn begin(self: &Rc<Self>, uploads: bool) -> Open {
+    pub(super) fn begin(self: &Rc<Self>) -> Open {
         self.open.set(self.open.get() + 1);
         self.waiting.set(None);
-        self.uploads.set(uploads);
         Open(self.clone())
     }
 
@@ -118,18 +115,13 @@ impl Heads {
 
     /// Nothing more has arrived of the head that is waited for: whether its time is over.
     fn poll_over(&mut self, seen: &Seen, cx: &mut Context<'_>) -> Poll<()> {
-        let begun = match seen.waiting.get() {
-            Some(begun) => begun,
-            None => {
-                let now = Instant::now();
-                seen.waiting.set(Some(now));
-                // What the timer wakes is the task that is calling, now as before.
-                if self.wakes.is_some_and(|then| now < then) {
-                    return Poll::Pending;
-                }
-                now
-            }
-        };
+        let now = Instant::now();
+        let begun = seen.waiting.get().unwrap_or(now);
+        seen.waiting.set(Some(begun));
+        // What the timer wakes is the task that is calling, now as before.
+        if self.wakes.is_some_and(|then| now < then) {
+            return Poll::Pending;
+        }
         let end = begun + self.within;
         loop {
             self.wakes = Some(self.timer.deadline());
@@ -176,9 +168,6 @@ impl<S: AsyncRead + AsFd + Unpin> AsyncRead for Watched<S> {
             if self.seen.first.get().is_none() {
                 // Fewer than three bytes at once are no client's preface.
                 self.seen.first.set(Some(read.first_chunk().copied().unwrap_or_default()));
-            }
-            if self.seen.uploads.get() {
-                self.seen.waiting.set(None);
             }
             if self.heads.as_mut().is_some_and(|heads| heads.are_over(read)) {
                 self.heads = None;
@@ -229,7 +218,17 @@ impl<S: AsyncRead + AsyncWrite + AsFd + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        let this = &mut *self;
+        // After a response hyper does not read again if it did so in vain while the service was at work.
+        if this.seen.open.get() == 0
+            && this.seen.waiting.get().is_none()
+            && let Some(heads) = &mut this.heads
+        {
+            // What has just begun is not over; the next read, for which the timer sees to it, says when it is.
+            let _ = heads.poll_over(&this.seen, cx);
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -14,7 +14,7 @@ use crate::server::http::{BUFFER, HEAD_TIME, WRITE_TIME};
 use crate::server::parting::part;
 use crate::server::watched::{Seen, Watched};
 use hyper::Request;
-use hyper::body::{Body, Incoming};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -73,7 +73,7 @@ pub(super) async fn serve(stream: TcpStream, desk: Rc<Desk>, leaving: watch::Rec
     let seen = Rc::new(Seen::default());
     let io = TokioIo::new(Watched::new(stream, seen.clone(), WRITE_TIME, desk.linger).heads_within(HEAD_TIME));
     let service = service_fn(|request: Request<Incoming>| {
-        let open = seen.begin(!request.body().is_end_stream());
+        let open = seen.begin();
         let response = http::answer(&request, &desk.board, desk.id, &client, *leaving.borrow());
         ready(Ok::<_, Infallible>(response.map(|body| Reply::new(body, open))))
     });
