@@ -231,13 +231,15 @@ impl Board {
         };
     }
 
-    /// A call of the handler begins, until what is returned is dropped.
-    pub(super) fn busy(&self, slot: usize) -> Busy {
-        if let Some(line) = self.line(slot) {
+    /// A call of the handler more that is under way, or one less.
+    pub(super) fn call(&self, slot: usize, begins: bool) {
+        let Some(line) = self.line(slot) else { return };
+        if begins {
             line.busy.fetch_add(1, Ordering::Relaxed);
             line.since.store(clock::now(), Ordering::Relaxed);
+        } else {
+            line.busy.fetch_sub(1, Ordering::Relaxed);
         }
-        Busy { board: self.clone(), slot }
     }
 
     /// Connections of the life that has the line.
@@ -318,20 +320,6 @@ impl Board {
 
 fn since(then: u64) -> Duration {
     Duration::from_nanos(clock::now().saturating_sub(then))
-}
-
-/// A call that is under way.
-pub(super) struct Busy {
-    board: Board,
-    slot: usize,
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        if let Some(line) = self.board.line(self.slot) {
-            line.busy.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
 }
 
 /// A place that there is not.

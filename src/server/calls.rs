@@ -78,10 +78,9 @@ pub(super) async fn guarded<T>(call: impl Future<Output = Result<T>>) -> Ended<T
     let mut call = pin!(call);
     poll_fn(|cx| {
         // The future is not polled again after a panic; what it was in the middle of is dropped with it.
-        match catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx))) {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(done)) => Poll::Ready(done.map_err(|error| error.to_string())),
-            Err(panic) => Poll::Ready(Err(panic_text(panic))),
+        match caught(|| call.as_mut().poll(cx)) {
+            Ok(polled) => polled.map_err(|error| error.to_string()),
+            Err(why) => Poll::Ready(Err(why)),
         }
     })
     .await
@@ -89,8 +88,10 @@ pub(super) async fn guarded<T>(call: impl Future<Output = Result<T>>) -> Ended<T
 
 /// The same for a plain call.
 pub(super) fn guarded_now<T>(call: impl FnOnce() -> Result<T>) -> Ended<T> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(done) => done.map_err(|error| error.to_string()),
-        Err(panic) => Err(panic_text(panic)),
-    }
+    caught(call)?.map_err(|error| error.to_string())
+}
+
+/// A panic in words.
+pub(super) fn caught<T>(call: impl FnOnce() -> T) -> Ended<T> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(panic_text)
 }

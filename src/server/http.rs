@@ -3,25 +3,22 @@
 //! Who leaves loses no request: of HTTP/2 the protocol sees to it, for GOAWAY names the last stream that is answered; of HTTP/1.1 [`part`] does.
 #![forbid(unsafe_code)]
 
-use std::convert::Infallible;
 use std::error::Error as StdError;
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
-use http_body_util::{Either, Empty};
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONNECTION, HeaderValue};
 use hyper::rt::Executor;
-use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode, Version};
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
 use tokio::task::spawn_local;
 use tower_service::Service;
 
-use super::calls::guarded;
+use super::answer::Front;
 use super::conn::serve::Manners;
 use super::conn::stream::Stream;
 use super::handler::Bytes;
@@ -81,34 +78,32 @@ where
     let Ok(peer) = stream.peer() else { return };
     let seen = Rc::new(Seen::default());
     let head_time = HEAD_TIME.min(manners.idle.unwrap_or(HEAD_TIME));
-    let io = TokioIo::new(Watched::new(stream, seen.clone(), WRITE_TIME, manners.linger).opening_within(head_time));
-    let service = TowerToHyperService::new(service);
-    let (of, of_body) = (worker.clone(), seen.clone());
-    let answer = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(peer.clone());
-        let seen = of_body.clone();
-        seen.expect_body(request.version() < Version::HTTP_2 && !request.body().is_end_stream());
-        let answer = answer(of.clone(), service.clone(), request);
-        async move {
-            let answered = answer.await;
-            seen.expect_body(false);
-            answered
-        }
-    });
+    let io = TokioIo::new(Watched::new(stream, seen.clone(), WRITE_TIME, manners.linger).heads_within(head_time));
+    let front = Front { worker: worker.clone(), service, peer, seen: seen.clone() };
     let mut builder = auto::Builder::new(Here(worker.clone()));
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(head_time).max_buf_size(BUFFER);
+    // The socket counts the time of a head: hyper's own clock makes and drops a timer for each request, and turns its loop twice.
+    builder.http1().header_read_timeout(None).max_buf_size(BUFFER);
     // A client that has asked, and says nothing more, is still there to be answered. So nothing is read while it is, but for the request's body.
     builder.http1().half_close(true);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD_TIME).keep_alive_timeout(WRITE_TIME);
-    let mut connection = pin!(builder.serve_connection(io, answer));
+    let mut connection = pin!(builder.serve_connection(io, front));
 
     let mut leaving = worker.leaving();
-    tokio::select! {
-        biased;
+    let mut leave = pin!(leaving.wait_for(|leaving| *leaving));
+    let mut waits = false;
+    let leaves = poll_fn(|cx| {
         // A client that breaks off, or speaks no HTTP, has been answered if it can be; there is nobody to tell.
-        _ = connection.as_mut() => return,
-        // An error means that the worker's main future is gone, which is as good a reason to leave.
-        _ = leaving.wait_for(|leaving| *leaving) => {}
+        if connection.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(false);
+        }
+        // Once it waits, it wakes this task, which is the same for ever; so it is not asked at each request.
+        if std::mem::replace(&mut waits, true) && !worker.is_exiting() {
+            return Poll::Pending;
+        }
+        leave.as_mut().poll(cx).map(|_| true)
+    });
+    if !leaves.await {
+        return;
     }
     if seen.is_http2() {
         connection.as_mut().graceful_shutdown();
@@ -116,39 +111,4 @@ where
         return;
     }
     let _ = part(connection, &seen, manners.linger, |connection| connection.graceful_shutdown()).await;
-}
-
-type Answer<B> = Response<Either<B, Empty<Bytes>>>;
-
-/// One request. A service that fails or panics is answered for with 500.
-async fn answer<S, B>(
-    worker: Worker,
-    service: TowerToHyperService<S>,
-    request: Request<Incoming>,
-) -> Result<Answer<B>, Infallible>
-where
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + 'static,
-    S::Error: Into<Box<dyn StdError + Send + Sync>>,
-    B: Body<Data = Bytes>,
-{
-    worker.count_request();
-    let http1 = request.version() < Version::HTTP_2;
-    // Put into words only where it is needed.
-    let (method, uri) = (request.method().clone(), request.uri().clone());
-    let call = async { Ok(hyper::service::Service::call(&service, request).await) };
-    let failed = |why: String| {
-        worker.complain(format_args!("{method} {}: {why}", uri.path()));
-        let mut response = Response::new(Either::Right(Empty::new()));
-        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-        response
-    };
-    let mut response = match worker.call(guarded(call)).await {
-        Ok(Ok(response)) => response.map(Either::Left),
-        Ok(Err(error)) => failed(error.into().to_string()),
-        Err(why) => failed(why),
-    };
-    if http1 && worker.is_exiting() {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    Ok(response)
 }

@@ -21,8 +21,9 @@ use std::time::Duration;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::process::Signal;
 use tokio::io::unix::AsyncFd;
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, Semaphore, watch};
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::spawn_local;
 
 use super::board::{Count, State};
 use super::calls::{Calls, guarded, guarded_now};
@@ -75,9 +76,11 @@ fn begin(land: &Rc<Land>, post: Post) -> Result<i32> {
     let rotated = SignalFd::new(&SignalSet::of(&[Signal::WINCH]))?;
     // In one step: were SIGTERM unblocked for an instant, one that is already pending would end us right there.
     post.mask.make_mask()?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::system("tokio runtime"))?;
-    LocalSet::new().block_on(&runtime, async {
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())
+        .map_err(Error::system("tokio runtime"))?;
+    runtime.block_on(async {
         let (leave, leaving) = watch::channel(false);
         let worker = worker(land, &post, leaving)?;
         let (asked, life) = (watch_fd(asked.into())?, watch_fd(post.lifeline)?);

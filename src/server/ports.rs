@@ -141,14 +141,23 @@ fn begin(socket: OwnedFd, permit: OwnedSemaphorePermit, server: &Server, tcp: bo
         Err(error) => return worker.complain(format_args!("cannot watch a connection: {error}")),
     };
     let open = Open::new(worker);
-    let (server, worker, terms) = (server.clone(), worker.clone(), terms.clone());
-    worker.clone().spawn(async move {
-        match server {
-            Server::Http(serve) => serve(stream, worker, terms.manners).await,
-            Server::Calls(calls) => converse(stream, &worker, &calls, &terms).await,
+    match server {
+        // A task of its own kind: one for both would be as large as the other needs it, and what it looks at with each request would lie far apart.
+        Server::Http(serve) => {
+            let served = serve(stream, worker.clone(), terms.manners);
+            worker.spawn(async move {
+                served.await;
+                drop((open, permit));
+            });
         }
-        drop((open, permit));
-    });
+        Server::Calls(calls) => {
+            let (of, calls, terms) = (worker.clone(), calls.clone(), terms.clone());
+            worker.spawn(async move {
+                converse(stream, &of, &calls, &terms).await;
+                drop((open, permit));
+            });
+        }
+    }
 }
 
 async fn converse(stream: Stream, worker: &Worker, calls: &Rc<dyn Calls>, terms: &Terms) {

@@ -4,17 +4,25 @@
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 /// What a connection of HTTP/2 begins with (RFC 9113, 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Slices that are no longer together are copied and sent in one piece: to the kernel a list of them is the dearer way.
+const SMALL: usize = 4096;
+
+thread_local! {
+    /// Where they are put together: empty between two writes, so that one is enough for all connections.
+    static WHOLE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// What has been seen on a connection.
 #[derive(Debug, Default)]
@@ -27,20 +35,27 @@ pub(super) struct Seen {
     nothing: Cell<bool>,
     /// A request is being answered that has a body, which may not have come yet.
     body: Cell<bool>,
+    /// Requests of which the response has not been handed over whole.
+    open: Cell<usize>,
+    /// Since when the head of the next one is waited for.
+    waiting: Cell<Option<Instant>>,
     /// The first three bytes, once something was read: what a connection of HTTP/2 begins with, and no request of HTTP/1 that anybody sends.
     first: Cell<Option<[u8; 3]>>,
 }
 
 impl Seen {
+    /// A request's head is complete; it is open until what is returned is dropped. With `body`, what is read until it is answered is its body.
+    pub(super) fn begin(self: &Rc<Self>, body: bool) -> Open {
+        self.open.set(self.open.get() + 1);
+        self.waiting.set(None);
+        self.body.set(body);
+        Open(self.clone())
+    }
+
     /// Has the next read look closely.
     pub(super) fn look(&self) {
         self.look.set(true);
         self.nothing.set(false);
-    }
-
-    /// Whether, from here on, what is read is the body of a request that is being answered.
-    pub(super) fn expect_body(&self, expected: bool) {
-        self.body.set(expected);
     }
 
     /// Whether the client speaks HTTP/2.
@@ -54,6 +69,22 @@ impl Seen {
     }
 }
 
+/// A request whose response has not been handed over whole.
+pub(super) struct Open(Rc<Seen>);
+
+impl Open {
+    /// The service has answered, and waits for no body any more.
+    pub(super) fn answered(&self) {
+        self.0.body.set(false);
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
+    }
+}
+
 /// A stream that tells what it has seen, and fails a write in which the peer takes nothing for `patience`.
 ///
 /// Closing it waits up to `linger` for the peer to close too: if we were gone while something of the peer's had not been read, the kernel
@@ -63,49 +94,66 @@ pub(super) struct Watched<S> {
     seen: Rc<Seen>,
     patience: Duration,
     linger: Duration,
-    opening: Option<Opening>,
-    /// How long the client may say nothing in the middle of a request's body; and since when it has.
-    body_time: Duration,
+    heads: Option<Heads>,
+    /// Since when the client has said nothing in the middle of a request's body.
     starved: Option<Pin<Box<Sleep>>>,
     stalled: Option<Pin<Box<Sleep>>>,
     lingering: Option<Pin<Box<Sleep>>>,
 }
 
-/// Until the first bytes have told which HTTP it is, nobody above counts the time: so it is counted here.
-struct Opening {
-    /// Bytes of the preface that have arrived.
-    matched: usize,
-    clock: Pin<Box<Sleep>>,
+/// How long a head may take: from when we began to wait for it until it is complete. As long as it is not known which HTTP the client speaks, the preface of HTTP/2 counts
+/// as one; after it there are no heads on which this side waits.
+///
+/// There is one timer for all heads of a connection. Who waits for a head only notes the time; where the timer ends for an earlier head, it is set anew.
+struct Heads {
+    within: Duration,
+    /// Bytes of the preface that have arrived; None once there were others.
+    preface: Option<usize>,
+    timer: Pin<Box<Sleep>>,
+    /// When the timer wakes the connection's task, once it does.
+    wakes: Option<Instant>,
 }
 
-impl Opening {
-    /// Whether it has been told.
-    fn is_over(&mut self, read: &[u8]) -> bool {
-        let rest = &PREFACE[self.matched..];
-        self.matched += read.len().min(rest.len());
-        self.matched == PREFACE.len() || !rest.starts_with(read)
+impl Heads {
+    /// Whether there are none any more.
+    fn are_over(&mut self, read: &[u8]) -> bool {
+        let Some(matched) = self.preface else { return false };
+        let rest = &PREFACE[matched..];
+        let so_far = matched + read.len().min(rest.len());
+        let same = if read.len() < rest.len() { rest.starts_with(read) } else { read.starts_with(rest) };
+        self.preface = same.then_some(so_far);
+        self.preface == Some(PREFACE.len())
+    }
+
+    /// Nothing more has arrived of the head that is waited for: whether its time is over.
+    fn poll_over(&mut self, seen: &Seen, cx: &mut Context<'_>) -> Poll<()> {
+        let now = Instant::now();
+        let begun = seen.waiting.get().unwrap_or(now);
+        seen.waiting.set(Some(begun));
+        // What the timer wakes is the task that is calling, now as before.
+        if self.wakes.is_some_and(|then| now < then) {
+            return Poll::Pending;
+        }
+        let end = begun + self.within;
+        loop {
+            self.wakes = Some(self.timer.deadline());
+            ready!(self.timer.as_mut().poll(cx));
+            if self.timer.deadline() >= end {
+                return Poll::Ready(());
+            }
+            self.timer.as_mut().reset(end);
+        }
     }
 }
 
 impl<S> Watched<S> {
     pub(super) fn new(stream: S, seen: Rc<Seen>, patience: Duration, linger: Duration) -> Self {
-        Self {
-            stream,
-            seen,
-            patience,
-            linger,
-            opening: None,
-            body_time: Duration::MAX,
-            starved: None,
-            stalled: None,
-            lingering: None,
-        }
+        Self { stream, seen, patience, linger, heads: None, starved: None, stalled: None, lingering: None }
     }
 
-    /// Fails a read when the client has not told after `time` which HTTP it speaks, or says nothing for so long in the middle of a body.
-    pub(super) fn opening_within(mut self, time: Duration) -> Self {
-        self.body_time = time;
-        self.opening = Some(Opening { matched: 0, clock: Box::pin(sleep(time)) });
+    /// Fails a read when a head is not complete after `time`, or the client says nothing for so long in the middle of a body. Each request is to be told to [`Seen::begin`].
+    pub(super) fn heads_within(mut self, time: Duration) -> Self {
+        self.heads = Some(Heads { within: time, preface: Some(0), timer: Box::pin(sleep(time)), wakes: None });
         self
     }
 
@@ -134,25 +182,27 @@ impl<S: AsyncRead + AsFd + Unpin> AsyncRead for Watched<S> {
                 // Fewer than three bytes at once are no client's preface.
                 self.seen.first.set(Some(read.first_chunk().copied().unwrap_or_default()));
             }
-            if self.opening.as_mut().is_some_and(|opening| opening.is_over(read)) {
-                self.opening = None;
+            if self.heads.as_mut().is_some_and(|heads| heads.are_over(read)) {
+                self.heads = None;
             }
         } else if outcome.is_pending() && self.seen.look.take() {
             // The runtime may not have heard yet of what has arrived since it last asked.
             let nothing = recv(&self.stream, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT) == Err(Errno::AGAIN);
             self.seen.nothing.set(nothing);
         }
+        let this = &mut *self;
         if outcome.is_pending()
-            && let Some(opening) = &mut self.opening
+            && let Some(heads) = &mut this.heads
         {
-            ready!(opening.clock.as_mut().poll(cx));
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        // Nobody above counts this time either. Who answers without waiting for the body does not read.
-        if outcome.is_pending() && self.seen.body.get() {
-            let time = self.body_time;
-            let clock = self.starved.get_or_insert_with(|| Box::pin(sleep(time)));
-            ready!(clock.as_mut().poll(cx));
+            if this.seen.open.get() == 0 {
+                ready!(heads.poll_over(&this.seen, cx));
+            } else if this.seen.body.get() {
+                // Nobody above counts this time either. Who answers without waiting for the body does not read.
+                let clock = this.starved.get_or_insert_with(|| Box::pin(sleep(heads.within)));
+                ready!(clock.as_mut().poll(cx));
+            } else {
+                return outcome;
+            }
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         outcome
@@ -170,7 +220,16 @@ impl<S: AsyncRead + AsyncWrite + AsFd + Unpin> AsyncWrite for Watched<S> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        let stream = Pin::new(&mut self.stream);
+        let outcome = if slices.iter().map(|slice| slice.len()).sum::<usize>() <= SMALL {
+            WHOLE.with_borrow_mut(|whole| {
+                whole.clear();
+                slices.iter().for_each(|slice| whole.extend_from_slice(slice));
+                stream.poll_write(cx, whole)
+            })
+        } else {
+            stream.poll_write_vectored(cx, slices)
+        };
         self.after_write(cx, outcome)
     }
 
@@ -179,7 +238,17 @@ impl<S: AsyncRead + AsyncWrite + AsFd + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        let this = &mut *self;
+        // After a response hyper does not read again if it did so in vain while the service was at work.
+        if this.seen.open.get() == 0
+            && this.seen.waiting.get().is_none()
+            && let Some(heads) = &mut this.heads
+        {
+            // What has just begun is not over; the next read, for which the timer sees to it, says when it is.
+            let _ = heads.poll_over(&this.seen, cx);
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -70,6 +70,16 @@ impl Drop for UnderWay {
     }
 }
 
+/// A call of the handler that is under way.
+pub(super) struct Busy(Worker);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let inner = &self.0.inner;
+        inner.land.board.call(inner.member.slot, false);
+    }
+}
+
 impl Inner {
     pub(super) fn next_conn(&self) -> u32 {
         self.number.set(self.number.get().wrapping_add(1));
@@ -305,8 +315,14 @@ impl Worker {
 
     /// A call of the handler, which the board shows while it is under way.
     pub(super) async fn call<T>(&self, call: impl Future<Output = T>) -> T {
-        let _busy = self.inner.land.board.busy(self.inner.member.slot);
+        let _busy = self.busy();
         call.await
+    }
+
+    /// The same until what is returned is dropped.
+    pub(super) fn busy(&self) -> Busy {
+        self.inner.land.board.call(self.inner.member.slot, true);
+        Busy(self.clone())
     }
 
     /// Tells the operator.

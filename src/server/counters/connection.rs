@@ -9,13 +9,17 @@ use super::board::Board;
 use super::events::Events;
 use super::http;
 use super::options::EventKind;
+use crate::server::answer::Reply;
 use crate::server::http::{BUFFER, HEAD_TIME, WRITE_TIME};
 use crate::server::parting::part;
 use crate::server::watched::{Seen, Watched};
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
+use std::future::ready;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -67,16 +71,13 @@ pub(super) async fn serve(stream: TcpStream, desk: Rc<Desk>, leaving: watch::Rec
     // Whoever is gone already has no address any more, and gets no answer either.
     let client = stream.peer_addr().map_or_else(|_| "(gone)".to_owned(), |peer| peer.ip().to_canonical().to_string());
     let seen = Rc::new(Seen::default());
-    let io = TokioIo::new(Watched::new(stream, seen.clone(), WRITE_TIME, desk.linger));
-    let service = service_fn(|request| {
+    let io = TokioIo::new(Watched::new(stream, seen.clone(), WRITE_TIME, desk.linger).heads_within(HEAD_TIME));
+    let service = service_fn(|request: Request<Incoming>| {
+        let open = seen.begin(false);
         let response = http::answer(&request, &desk.board, desk.id, &client, *leaving.borrow());
-        async move { Ok::<_, Infallible>(response) }
+        ready(Ok::<_, Infallible>(response.map(|body| Reply::new(body, open))))
     });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
-        .max_buf_size(BUFFER)
-        .serve_connection(io, service);
+    let connection = http1::Builder::new().header_read_timeout(None).max_buf_size(BUFFER).serve_connection(io, service);
     let mut connection = pin!(connection);
 
     let mut stopping = leaving.clone();

@@ -28,8 +28,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch as channel};
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::spawn_local;
 
 /// Connections that one worker holds at most; more wait in the kernel's queue.
 const CONNECTIONS: usize = 10_000;
@@ -64,10 +65,11 @@ fn boot(desk: Rc<Desk>, listener: TcpListener, life: OwnedFd, mouth: Rc<Mouth>, 
     let asked = SignalFd::new(&SignalSet::of(&[Signal::TERM]))?;
     // In one step: were SIGTERM unblocked for an instant, one that is already pending would end us right there.
     mask.make_mask()?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::system("tokio runtime"))?;
-    let local = LocalSet::new();
-    local.block_on(&runtime, async {
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())
+        .map_err(Error::system("tokio runtime"))?;
+    runtime.block_on(async {
         let acceptor = Acceptor::new(&listener, false)?;
         // It has its own handle, and nobody is let in from when that is gone.
         drop(listener);
