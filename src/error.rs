@@ -208,8 +208,8 @@ pub enum Error {
     /// A message was pushed to dead letters, whose number tells after a death whether one of theirs has arrived.
     #[error("dead letters take only what comes back to their channel: push to that channel")]
     DeadLetters,
-    /// A channel was closed; what it held has been taken.
-    #[error("the channel is closed")]
+    /// A channel was closed, and what it held has been taken; or a connection is closed, or its worker is gone.
+    #[error("closed: the channel takes no more, or the connection is gone")]
     Closed,
     /// A lease was inherited by a fork, and is its parent's; or its message was taken back.
     #[error("the lease is not this thread's any more")]

@@ -121,7 +121,7 @@ fn what_is_refused_changes_nothing() {
     channel.close().unwrap();
     let closed = || {
         assert!(matches!(channel.push(b"x"), Err(Error::Closed)));
-        assert_eq!(text(channel.try_push(b"x")), "the channel is closed");
+        assert_eq!(text(channel.try_push(b"x")), "closed: the channel takes no more, or the connection is gone");
         assert!(matches!(channel.push_timeout(b"x", Duration::MAX), Err(Error::Closed)));
         assert!(matches!(channel.push_many(&[b"x"]), Err(Error::Closed)));
     };

@@ -101,7 +101,7 @@ fn waiting() {
     child.close().unwrap();
     assert!(matches!(child.send(b"more"), Err(Error::Closed)));
     assert_eq!(child.wait().unwrap(), Exit::Status(1));
-    assert_eq!(child.error(), Some("the channel is closed"));
+    assert_eq!(child.error(), Some("closed: the channel takes no more, or the connection is gone"));
 }
 
 fn last_words() {

@@ -14,7 +14,8 @@
 //! | `master` `manager` | crews (`process::crew`): one watches over the other, the other over everybody else |
 //! | `life` `worker` `handle` | a process's life: boot, work, leave; what its handler can ask of it, and what a future that must be `Send` can |
 //! | `handler` `calls` | what is called where; calls without their type, and what becomes of one that fails |
-//! | `ports` `conn` `packet` `http` `watched` `parting` | what arrives: connections whose bytes the handler reads, datagrams, HTTP by a tower service |
+//! | `ports` `conn` `packet` | what arrives: connections whose bytes the handler reads, datagrams |
+//! | `http` `answer` `watched` `parting` | HTTP by a tower service: a connection, a request, the clocks of its socket, its end |
 //! | `mail` `timers` | messages between processes; closures on the shared timer |
 //! | `board` | the scoreboard: a cache line a life |
 //! | `config` | all settings: from the builder, a TOML file, the environment; checked as a whole |
