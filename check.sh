@@ -9,7 +9,7 @@ usage() {
 ./check.sh STEP…    only these: format lint doc test step loom mutants fuzz cost
 
 Longer, on request:
-  COMMONS_STEP_DEEP=1 ./check.sh step         kills inside recovery at every image that an operation leaves, not at every seventh
+  COMMONS_STEP_DEEP=1 ./check.sh step         kills inside recovery at every image that an operation leaves, not at every fifth
   COMMONS_LOOM_BOUND=3 ./check.sh loom        the loom models at preemption bound 3
   COMMONS_CHAOS_SECS=600 ./check.sh test      ten minutes of chaos in each of the chaos tests
   COMMONS_LONG=1 cargo test --test reload     thirty seconds of reloads under load, not six
@@ -62,10 +62,10 @@ test_() {
   cargo test --no-default-features --lib
 }
 
-# Every instruction of every operation; inside recovery, at every seventh of the images that an operation leaves.
+# Every instruction of every operation; inside recovery, at every fifth of the images that an operation leaves.
 step_() {
   step "kill at every instruction"
-  STEP_DEEP=${COMMONS_STEP_DEEP:-7} cargo test --release --no-default-features --test step
+  STEP_DEEP=${COMMONS_STEP_DEEP:-5} cargo test --release --no-default-features --test step
 }
 
 loom() {

@@ -12,6 +12,7 @@ use under_test::{Running, Scratch, Test, children, command, exists, is_gone, mem
 
 const TESTS: &[Test] = &[
     ("usr1_renews_workers_and_task_workers_and_loses_nothing", usr1),
+    ("one_process_is_renewed_and_no_other", one),
     ("a_worker_is_renewed_after_max_request_and_loses_nothing", max_request),
     ("a_killed_worker_is_replaced", killed_worker),
     ("user_processes_are_started_again_however_they_end", user_processes),
@@ -61,6 +62,33 @@ fn usr1() {
     server.signal(Signal::USR1);
     ask_until(&mut server, |server| server.told.count("worker_stop ") >= 6);
     until("it comes to rest", || children(server.manager()).len() == 4);
+    assert_eq!(server.told.count("worker_error"), 0);
+    server.stop();
+}
+
+fn one() {
+    let mut server = Running::start(&[TWO, &[("task_workers", "1")]].concat(), &[]);
+    let manager = server.manager();
+    let all = || -> BTreeSet<_> { children(manager).into_iter().collect() };
+    for by_signal in [true, false] {
+        let (before, (mut client, old)) = (all(), server.client_of(usize::from(by_signal)));
+        match by_signal {
+            true => send(old.pid, Signal::USR1),
+            false => assert_eq!(client.ask("renew"), "asked"),
+        }
+        server.told.next(&format!("worker_exit {} {}", old.worker, old.pid));
+        // It is asked to leave when another one is ready, and is still there for those who are with it.
+        assert_eq!(client.ask("echo still"), "still");
+        drop(client);
+        until("the old one has left", || is_gone(old.pid));
+        let (after, gone) = (all(), BTreeSet::from([old.pid]));
+        assert_eq!((&before - &after, after.len()), (gone, before.len()), "{before:?} {after:?}");
+    }
+    let answer = server.ask("wait 10000 pid");
+    let task = answer.strip_prefix("ok: ").expect("a result");
+    send(task.parse().expect("a pid"), Signal::USR1);
+    server.told.next(&format!("worker_exit 2 {task}"));
+    assert_eq!(server.told.count("worker_exit"), 3);
     assert_eq!(server.told.count("worker_error"), 0);
     server.stop();
 }

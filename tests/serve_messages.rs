@@ -151,7 +151,10 @@ fn other_s_connection() {
     // One that is gone: known to its own process, and to no other.
     assert_eq!(first.ask(&format!("sendto {} late", who.id)), "ok: sent");
     let own = first.who().id;
-    assert_eq!(first.ask(&format!("closeid {}", own + 1000)), "error: closed: the channel takes no more, or the connection is gone");
+    assert_eq!(
+        first.ask(&format!("closeid {}", own + 1000)),
+        "error: closed: the channel takes no more, or the connection is gone"
+    );
     drop((first, second));
     server.stop();
 }
@@ -238,8 +241,14 @@ fn sent_to_the_dead() {
     for client in [&mut large, &mut small] {
         assert_eq!(client.line(), "error: closed: the channel takes no more, or the connection is gone");
     }
-    assert_eq!(small.ask(&format!("sendto {first} late")), "error: closed: the channel takes no more, or the connection is gone");
-    assert_eq!(small.ask(&format!("closeid {second}")), "error: closed: the channel takes no more, or the connection is gone");
+    assert_eq!(
+        small.ask(&format!("sendto {first} late")),
+        "error: closed: the channel takes no more, or the connection is gone"
+    );
+    assert_eq!(
+        small.ask(&format!("closeid {second}")),
+        "error: closed: the channel takes no more, or the connection is gone"
+    );
     assert!(server.told.count("poured ") < 8 + 40, "no more than there is room for");
     // Others have all the room there is; also those who get the same lines, three lives later.
     for round in 0..3 {
@@ -251,7 +260,11 @@ fn sent_to_the_dead() {
             assert_eq!(other.line(), "ok: 20");
         }
         for id in [first, second] {
-            assert_eq!(server.ask(&format!("sendto {id} late")), "error: closed: the channel takes no more, or the connection is gone", "round {round}");
+            assert_eq!(
+                server.ask(&format!("sendto {id} late")),
+                "error: closed: the channel takes no more, or the connection is gone",
+                "round {round}"
+            );
         }
         server.signal(Signal::USR1);
         until("it is renewed", || server.told.count("after_reload") == round + 2);

@@ -181,7 +181,7 @@ impl Builder {
     }
 
     /// Runs the server until a signal ends it: TERM and INT in good order, QUIT at once. USR1 renews workers and task workers, USR2 task workers only, HUP
-    /// reads the settings again and renews all, WINCH opens the log again.
+    /// reads the settings again and renews all, WINCH opens the log again. USR1 to one of the workers or task workers renews that one.
     ///
     /// # Errors
     /// Before anything is started: [`Error::BadSetting`] and the like for the settings; [`Error::Threads`] in a process that has more than one;

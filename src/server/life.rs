@@ -73,7 +73,7 @@ fn begin(land: &Rc<Land>, post: Post) -> Result<i32> {
     }
     seal_structures();
     let asked = SignalFd::new(&SignalSet::of(&[Signal::TERM]))?;
-    let rotated = SignalFd::new(&SignalSet::of(&[Signal::WINCH]))?;
+    let told = SignalFd::new(&SignalSet::of(&[Signal::WINCH, Signal::USR1]))?;
     // In one step: were SIGTERM unblocked for an instant, one that is already pending would end us right there.
     post.mask.make_mask()?;
     let runtime = Builder::new_current_thread()
@@ -84,7 +84,7 @@ fn begin(land: &Rc<Land>, post: Post) -> Result<i32> {
         let (leave, leaving) = watch::channel(false);
         let worker = worker(land, &post, leaving)?;
         let (asked, life) = (watch_fd(asked.into())?, watch_fd(post.lifeline)?);
-        spawn_local(reopen_logs(land.clone(), rotated)?);
+        spawn_local(heed(worker.clone(), told)?);
         tokio::select! {
             biased;
             // Nothing is ever written into the lifeline: readable means end of file, or a broken descriptor.
@@ -94,14 +94,17 @@ fn begin(land: &Rc<Land>, post: Post) -> Result<i32> {
     })
 }
 
-/// Opens the log again whenever the manager passes the signal on.
-fn reopen_logs(land: Rc<Land>, rotated: SignalFd) -> Result<impl Future<Output = ()>> {
-    let copy = rotated.as_fd().try_clone_to_owned().map_err(Error::system("duplicating a signalfd"))?;
+/// Opens the log again when the manager passes WINCH on; asks to be renewed when somebody wants this one process to be, and so sends it USR1.
+fn heed(worker: Worker, signals: SignalFd) -> Result<impl Future<Output = ()>> {
+    let copy = signals.as_fd().try_clone_to_owned().map_err(Error::system("duplicating a signalfd"))?;
     let watched = watch_fd(copy)?;
     Ok(async move {
         while let Ok(mut ready) = watched.readable().await {
-            while let Ok(Some(_)) = rotated.next() {
-                land.log.reopen();
+            while let Ok(Some(signal)) = signals.next() {
+                match signal {
+                    Signal::USR1 => worker.renew(),
+                    _ => worker.inner.land.log.reopen(),
+                }
             }
             ready.clear_ready();
         }

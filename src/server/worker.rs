@@ -254,6 +254,12 @@ impl Worker {
         self.inner.handle.is_exiting()
     }
 
+    /// Asks for this process to be renewed, and no other: once a successor is ready, it is asked to leave. SIGUSR1 to a worker or task worker does the same. Nothing
+    /// happens while it leaves already.
+    pub fn renew(&self) {
+        self.inner.mouth.say(&What::Worn);
+    }
+
     /// Runs a future beside what else this process does. A leaving process waits for it, as long as its grace lasts. A panic in it is logged, and ends it.
     pub fn spawn(&self, future: impl Future<Output = ()> + 'static) {
         let under_way = self.under_way();
@@ -341,7 +347,7 @@ impl Worker {
         if counts {
             inner.requests.set(inner.requests.get() + 1);
             if inner.enough == Some(inner.requests.get()) {
-                inner.mouth.say(&What::Worn);
+                self.renew();
             }
         }
     }

@@ -5,7 +5,7 @@
 //! `cargo test --release --test step [-- NAME … | --exact NAME | --list]`. Each operation runs in a process of its own;
 //! `STEP_JOBS` says how many at once (two), `STEP_CORE` on which core the first is (0), `STEP_BUDGET_MS` how long each may kill
 //! for real (500), and in proportion how often each pair interrupts; with 0 nobody is killed inside recovery either. `STEP_DEEP` says
-//! at which images of an operation its rescuers are killed at each of their instructions: all (1), every seventh (7).
+//! at which images of an operation its rescuers are killed at each of their instructions: all (1), every fifth (5).
 
 #![allow(
     unsafe_code,

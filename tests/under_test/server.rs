@@ -69,6 +69,10 @@ impl UnderTest {
             "error" => return Err(failed("failing")),
             "panic" => panic!("told to"),
             "exit" => std::process::exit(number(word())),
+            "renew" => {
+                worker.renew();
+                "asked".to_owned()
+            }
             "leak" => faults::leak().to_string(),
             "close" => {
                 conn.send("bye\n").await?;
