@@ -123,9 +123,10 @@ impl Chaos<'_> {
         ours
     }
 
-    fn for_a_while(&mut self, undo: Undo) {
-        let time = Duration::from_millis(20 + self.dice.roll(380));
-        self.in_force = Some((Instant::now() + time, undo));
+    fn for_a_while(&mut self, undo: Undo) -> Instant {
+        let until = Instant::now() + Duration::from_millis(20 + self.dice.roll(380));
+        self.in_force = Some((until, undo));
+        until
     }
 
     fn undo(&mut self, at_once: bool) {
@@ -220,7 +221,12 @@ impl Chaos<'_> {
             if !self.hit(pid, Signal::STOP) {
                 return false;
             }
-            self.for_a_while(Undo::Continue(pid));
+            let until = self.for_a_while(Undo::Continue(pid));
+            // On time also when this test itself waits for an answer of the one that is stopped.
+            std::thread::spawn(move || {
+                std::thread::sleep(until.saturating_duration_since(Instant::now()));
+                send(pid, Signal::CONT);
+            });
             self.did(what)
         })
     }
