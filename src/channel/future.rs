@@ -28,7 +28,7 @@ impl Channel {
     /// Takes the first message, waiting for one without holding the thread. Must be called inside a tokio runtime with I/O enabled.
     ///
     /// Dropping the future loses nothing: a message is only taken when it is returned. Where another process was stopped in the middle of the ring, each
-    /// attempt holds the thread for 20 ms.
+    /// attempt holds the thread for 1 ms.
     ///
     /// # Errors
     /// As [`pop`](Channel::pop); [`Error::System`] when there are no descriptors left for the first wait in a runtime.

@@ -34,7 +34,7 @@ impl Channel {
     /// Takes the first message, if there is one.
     ///
     /// # Errors
-    /// As [`pop`](Channel::pop). [`Error::Timeout`] after 20 ms when a consumer was stopped in the middle.
+    /// As [`pop`](Channel::pop). [`Error::Timeout`] after 1 ms when a consumer was stopped in the middle.
     ///
     /// # Examples
     /// ```

@@ -33,7 +33,7 @@ impl Channel {
     /// Puts a message at the end if there is room.
     ///
     /// # Errors
-    /// [`Error::Full`], and as [`push`](Channel::push). [`Error::Timeout`] after 20 ms when a producer was stopped in the middle.
+    /// [`Error::Full`], and as [`push`](Channel::push). [`Error::Timeout`] after 1 ms when a producer was stopped in the middle.
     ///
     /// # Examples
     /// ```
@@ -135,7 +135,7 @@ impl Channel {
 const FEW: usize = 32;
 
 /// A moment that a call which waits for nothing allows another to leave the lock.
-pub(super) const DOOR: Duration = Duration::from_millis(20);
+pub(super) const DOOR: Duration = Duration::from_millis(1);
 
 /// Takes one end's lock.
 #[inline(always)]

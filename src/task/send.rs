@@ -75,7 +75,7 @@ impl Desk {
         if let Err(error) = self.tickets.try_push(&ticket(n, filling.generation())) {
             self.release(n, filling);
             return Err(match error {
-                Error::Full { .. } | Error::Timeout { .. } => Error::Full { capacity: self.len() },
+                Error::Full { .. } => Error::Full { capacity: self.len() },
                 other => other,
             });
         }
@@ -120,6 +120,7 @@ impl Sender {
         books.out.len() + books.come.len()
     }
 
+    /// [`Error::Timeout`]: somebody was stopped in the middle of the queue, and nothing can be put there now.
     fn offer(&self, data: &[u8], want: &mut Option<Want>) -> Result<TaskId> {
         self.must_be_mine()?;
         if data.len() > self.desk.payloads.bytes().max(INLINE) {
@@ -153,7 +154,15 @@ impl Sender {
     /// [`Error::Full`] when the queue has no room, or for a large payload none is left, or too many answers are outstanding; [`Error::TooLong`];
     /// [`Error::WrongProcess`]; [`Error::System`].
     pub fn try_submit(&self, data: &[u8]) -> Result<TaskId> {
-        self.offer(data, &mut Some(Want::Anybody))
+        self.stuck_is_full(self.offer(data, &mut Some(Want::Anybody)))
+    }
+
+    /// To one who waits for nothing they are the same.
+    fn stuck_is_full(&self, offered: Result<TaskId>) -> Result<TaskId> {
+        offered.map_err(|error| match error {
+            Error::Timeout { .. } => Error::Full { capacity: self.desk.len() },
+            other => other,
+        })
     }
 
     /// Submits a task whose sender wants no answer, if there is room.
@@ -161,7 +170,7 @@ impl Sender {
     /// # Errors
     /// As [`try_submit`](Sender::try_submit).
     pub fn try_submit_quietly(&self, data: &[u8]) -> Result<TaskId> {
-        self.offer(data, &mut None)
+        self.stuck_is_full(self.offer(data, &mut None))
     }
 
     /// Submits a task, waiting for room for at most `timeout`; answers that come meanwhile are kept for [`recv`](Sender::recv).
@@ -213,6 +222,11 @@ impl Sender {
         loop {
             match self.offer(data, &mut want) {
                 Err(Error::Full { .. }) => {}
+                // The record that was taken for it is given back, which rings: so to listen would be to try again at once, and for ever, for each try holds the thread.
+                Err(Error::Timeout { .. }) => {
+                    tokio::time::sleep(Duration::from_nanos(SLICE)).await;
+                    continue;
+                }
                 done => {
                     if waited {
                         bell.arm(); // others may be asleep

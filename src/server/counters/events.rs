@@ -10,8 +10,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Some 2000 events.
 const BYTES: usize = 64 * 1024;
-/// How often a worker tries to tell something when another, stopped in the middle of telling, is in its way; 20 ms each.
-const TRIES: u32 = 5;
+/// How often a worker tries to tell something when another, stopped in the middle of telling, is in its way; 1 ms each.
+const TRIES: u32 = 20;
 /// Events taken out under one lock.
 const BATCH: usize = 100;
 
@@ -64,7 +64,7 @@ impl Events {
     /// Takes out all that was told; and how many events found no room.
     pub(super) fn hear(&self) -> (Vec<Event>, i64) {
         let mut heard = Vec::new();
-        // Until there is nothing more: only that makes the descriptor unreadable. A stopped worker may hold us up for 20 ms.
+        // Until there is nothing more: only that makes the descriptor unreadable. A stopped worker may hold us up for 1 ms.
         while self.channel.drain(BATCH, |message| heard.extend(Event::of(message))).is_ok_and(|some| some > 0) {}
         let lost = self.lost.get();
         if lost > 0 {
