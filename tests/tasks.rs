@@ -504,3 +504,60 @@ fn large_answers_for_the_dead_take_no_room() {
     assert_eq!(sender.recv_timeout(SOON).unwrap().result.unwrap(), [2; 50_000]);
     assert_eq!(queue.ledger().large, (0, 0));
 }
+
+/// A sender is stopped while it holds the end of the queue. Who hands in a task from an event loop waits for it, and its loop goes on.
+#[test]
+fn who_is_stopped_in_the_middle_of_the_queue_starves_nobodys_loop() {
+    let roll = Roll::new(2).unwrap();
+    let queue = TaskQueue::new(&roll, TaskSize::default()).unwrap();
+    let own = roll.attach(1).unwrap();
+    let sender = queue.sender(&own).unwrap();
+    let busy = in_child(|| {
+        let tenancy = roll.attach(0).unwrap();
+        let (sender, worker) = (queue.sender(&tenancy).unwrap(), queue.worker());
+        loop {
+            let _ = sender.try_submit_quietly(b"dig");
+            if let Ok(Some(task)) = worker.try_take() {
+                let _ = task.finish(b"done");
+            }
+        }
+    });
+    until("it works", || queue.ledger().finished > 100);
+    // There is always room; so what is refused for want of it meets a lock that is held.
+    until("it is stopped in the middle of handing one in", || {
+        busy.stop();
+        let stuck = matches!(sender.try_submit_quietly(b"mine"), Err(Error::Full { .. }));
+        if !stuck {
+            busy.cont();
+        }
+        stuck
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let over = std::sync::mpsc::channel::<()>();
+    let longest = std::thread::scope(|scope| {
+        let ((over, waits), busy) = (over, &busy);
+        // A loop that stands still does not get so far as to let it go on.
+        scope.spawn(move || waits.recv_timeout(Duration::from_secs(5)).map_err(|_| busy.cont()));
+        let longest = runtime.block_on(turned(busy, &sender));
+        drop(over);
+        longest
+    });
+    assert!(longest < Duration::from_millis(150), "the loop stood still for {longest:?}");
+}
+
+/// The longest turn of a loop in which a task is handed in, until `stopped` goes on and it is.
+async fn turned(stopped: &Child, sender: &Sender) -> Duration {
+    let turns = async {
+        let (mut longest, began) = (Duration::ZERO, Instant::now());
+        while began.elapsed() < Duration::from_millis(300) {
+            let from = Instant::now();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            longest = longest.max(from.elapsed());
+        }
+        stopped.cont();
+        longest
+    };
+    let (longest, submitted) = tokio::join!(turns, sender.submit_quietly(b"mine"));
+    submitted.unwrap();
+    longest
+}
