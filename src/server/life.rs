@@ -21,7 +21,7 @@ use std::time::Duration;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::process::Signal;
 use tokio::io::unix::AsyncFd;
-use tokio::runtime::{Builder, LocalOptions};
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::spawn_local;
 
@@ -76,11 +76,7 @@ fn begin(land: &Rc<Land>, post: Post) -> Result<i32> {
     let told = SignalFd::new(&SignalSet::of(&[Signal::WINCH, Signal::USR1]))?;
     // In one step: were SIGTERM unblocked for an instant, one that is already pending would end us right there.
     post.mask.make_mask()?;
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build_local(LocalOptions::default())
-        .map_err(Error::system("tokio runtime"))?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         let (leave, leaving) = watch::channel(false);
         let worker = worker(land, &post, leaving)?;
         let (asked, life) = (watch_fd(asked.into())?, watch_fd(post.lifeline)?);
@@ -109,6 +105,12 @@ fn heed(worker: Worker, signals: SignalFd) -> Result<impl Future<Output = ()>> {
             ready.clear_ready();
         }
     })
+}
+
+/// What runs all that a process does, on its one thread.
+pub(super) fn runtime() -> Result<LocalRuntime> {
+    let local = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+    local.map_err(Error::system("tokio runtime"))
 }
 
 /// What a process makes of itself. Those that look into /proc come first, for the new root may have none.

@@ -12,13 +12,14 @@ use super::board::Board;
 use super::connection::{Desk, serve};
 use super::events::Events;
 use super::options::EventKind;
+use crate::Result;
 use crate::process::crew::{ORPHAN, Post};
 use crate::process::word::{Mouth, What};
+use crate::server::life::runtime;
 use crate::server::listen::accept::Acceptor;
 use crate::server::listen::share::Loads;
 use crate::sys::ready::watch;
 use crate::sys::signal::{SignalFd, SignalSet};
-use crate::{Error, Result};
 use rustix::fd::OwnedFd;
 use rustix::process::Signal;
 use std::io;
@@ -28,7 +29,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
-use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch as channel};
 use tokio::task::spawn_local;
 
@@ -65,11 +65,7 @@ fn boot(desk: Rc<Desk>, listener: TcpListener, life: OwnedFd, mouth: Rc<Mouth>, 
     let asked = SignalFd::new(&SignalSet::of(&[Signal::TERM]))?;
     // In one step: were SIGTERM unblocked for an instant, one that is already pending would end us right there.
     mask.make_mask()?;
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build_local(LocalOptions::default())
-        .map_err(Error::system("tokio runtime"))?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         let acceptor = Acceptor::new(&listener, false)?;
         // It has its own handle, and nobody is let in from when that is gone.
         drop(listener);
