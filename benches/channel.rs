@@ -90,7 +90,7 @@ fn alone(suite: &mut Suite) {
             assert_eq!(drained, BATCH);
         }
     });
-    suite.pair(batched.operations(BATCH as u64), ours(), Bar::Speed(3.0)); // bars.md
+    suite.pair(batched.operations(BATCH as u64), ours(), Bar::Shown); // the bar is of two processes
 }
 
 /// One producer, one consumer.

@@ -32,8 +32,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "channel_message_without_its_length",
         file: "src/channel/ground.rs",
-        find: "self.head(index).store(Head::new(message.len()).0, Ordering::Relaxed);",
-        replace: "",
+        find: "Head::new(message.len()).0",
+        replace: "0",
         caught_by: &["channel_push_at_the_end"],
     },
     Mutant {
@@ -91,6 +91,13 @@ pub const MUTANTS: &[Mutant] = &[
         find: "self.holder() == 0 && !self.is_done()",
         replace: "self.holder() == 0",
         caught_by: &["channel_drain_behind_lease"],
+    },
+    Mutant {
+        name: "channel_drain_moves_over_the_last_alone",
+        file: "src/channel/drain.rs",
+        find: "self.words += words_of(len);",
+        replace: "self.words = words_of(len);",
+        caught_by: &["channel_drain_two"],
     },
     Mutant {
         name: "channel_floor_moves_before_the_copy",

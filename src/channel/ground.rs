@@ -180,10 +180,10 @@ impl Ground {
         (&self.ring[start..start + first], &self.ring[..words - first])
     }
 
-    /// The same where they are in one piece, as nearly all are.
+    /// The head and those words, where all are in one piece, as nearly all are.
     #[inline(always)]
-    fn piece(&self, index: usize, len: usize) -> Option<&[AtomicU64]> {
-        self.ring.get(index + 1..index + words_of(len))
+    fn piece(&self, index: usize, len: usize) -> Option<(&AtomicU64, &[AtomicU64])> {
+        self.ring.get(index..index + words_of(len))?.split_first()
     }
 
     /// Fetches what the next messages will lie in, to `write` them or to read them, where so many words are known to be `free` or there. The locks and
@@ -202,12 +202,14 @@ impl Ground {
     /// Writes a message; nobody sees it before the tail has moved over it.
     #[inline(always)]
     pub(super) fn write(&self, index: usize, message: &[u8]) {
-        // Relaxed: published by the tail.
-        self.head(index).store(Head::new(message.len()).0, Ordering::Relaxed);
-        match self.piece(index, message.len()) {
-            Some(whole) => store_bytes(whole, message),
-            None => self.write_round(index, message),
+        let head = Head::new(message.len()).0;
+        // Relaxed, both: published by the tail.
+        if let Some((first, whole)) = self.piece(index, message.len()) {
+            first.store(head, Ordering::Relaxed);
+            return store_bytes(whole, message);
         }
+        self.head(index).store(head, Ordering::Relaxed);
+        self.write_round(index, message);
     }
 
     #[cold]
@@ -218,12 +220,28 @@ impl Ground {
         store_bytes(second, b);
     }
 
-    /// Copies the message at `index`.
+    /// Copies the message at `index`, which is all that is `into` afterwards.
     #[inline(always)]
     pub(super) fn read(&self, index: usize, len: usize, into: &mut Vec<u8>) {
         into.resize(len, 0);
-        match self.piece(index, len) {
-            Some(whole) => load_bytes(whole, into),
+        self.copy(index, into);
+    }
+
+    /// Copies the message at `index` to the beginning of `room`, which grows to the longest of several.
+    #[inline(always)]
+    pub(super) fn read_in<'r>(&self, index: usize, len: usize, room: &'r mut Vec<u8>) -> &'r [u8] {
+        if room.len() < len {
+            room.resize(len, 0);
+        }
+        let message = &mut room[..len];
+        self.copy(index, message);
+        message
+    }
+
+    #[inline(always)]
+    fn copy(&self, index: usize, into: &mut [u8]) {
+        match self.piece(index, into.len()) {
+            Some((_, whole)) => load_bytes(whole, into),
             None => self.read_round(index, into),
         }
     }

@@ -7,9 +7,9 @@ use super::ground::{Ground, words_of};
 use super::mark::{Head, Mark};
 use super::push::enter;
 use super::wait::Waiting;
+use crate::Result;
 use crate::robust::{Owned, Patience, at_once};
 use crate::sync::{Ordering, futex, owned};
-use crate::{Error, Result};
 
 impl Channel {
     /// Takes the first message, waiting for one.
@@ -126,63 +126,6 @@ impl Channel {
         })
     }
 
-    /// Takes at most `max` messages that are there, without waiting, and calls `f` with each; how many.
-    ///
-    /// They are gone when `f` has returned from the last of them; should it panic, or the process die, in the middle, those that it had not
-    /// returned from are left to others. In a process that `f` forks it returns from the message at hand, and takes nothing.
-    ///
-    /// # Errors
-    /// As [`try_pop`](Channel::try_pop).
-    ///
-    /// # Examples
-    /// ```
-    /// let channel = commons::Channel::new(4096)?;
-    /// channel.push_many(&["a", "b", "c"])?;
-    /// let mut all = Vec::new();
-    /// assert_eq!(channel.drain(2, |message| all.extend_from_slice(message))?, 2);
-    /// assert_eq!(all, b"ab");
-    /// # Ok::<(), commons::Error>(())
-    /// ```
-    pub fn drain(&self, max: usize, mut f: impl FnMut(&[u8])) -> Result<usize> {
-        let mut drained = 0;
-        while drained < max {
-            let (more, batch) = match at_once(self.drain_batch(max - drained, &mut f)) {
-                Err(Error::Closed | Error::Timeout { .. }) if drained > 0 => break, // what was drained is told
-                batch => batch?.unwrap_or((false, 0)),
-            };
-            drained += batch;
-            if !more {
-                break;
-            }
-        }
-        Ok(drained)
-    }
-
-    /// Takes what is there under one lock and by one store; where some are leased, one message. Whether there may be more, and how many.
-    fn drain_batch(&self, max: usize, f: &mut impl FnMut(&[u8])) -> Result<(bool, usize)> {
-        let ground = &*self.ground;
-        ground.next(Patience::None, |consumer, first| {
-            let mut message = Vec::new();
-            if !consumer.alone() {
-                ground.read(first.index, first.head.len(), &mut message);
-                f(&message);
-                consumer.take_if_mine(first);
-                return Ok((consumer.is_mine(), 1));
-            }
-            let mut batch = Batch { consumer, words: 0, messages: 0 };
-            let mut next = Some(first);
-            while let Some(one) = next.filter(|_| batch.messages < max) {
-                ground.read(one.index, one.head.len(), &mut message);
-                f(&message);
-                batch.words += words_of(one.head.len());
-                batch.messages += 1;
-                // A process forked in the closure has no lock under which to look on: what it noted of the tail would be everybody's, and old.
-                next = if batch.consumer.is_mine() { batch.consumer.at(batch.words) } else { None };
-            }
-            Ok((false, batch.messages))
-        })
-    }
-
     /// A copy of the first message, which stays.
     ///
     /// # Errors
@@ -213,25 +156,16 @@ pub(super) struct First {
     pub(super) head: Head,
 }
 
+/// Messages one behind the other: where the first lies, and the words of all.
+pub(super) struct Known {
+    pub(super) index: usize,
+    pub(super) words: usize,
+}
+
 /// Holds the consumers' lock.
 pub(super) struct Consumer<'g> {
     pub(super) ground: &'g Ground,
     lock: Owned,
-}
-
-/// Messages that `drain` is through with; they go at once, when it ends.
-struct Batch<'c, 'g> {
-    consumer: &'c mut Consumer<'g>,
-    words: usize,
-    messages: usize,
-}
-
-impl Drop for Batch<'_, '_> {
-    fn drop(&mut self) {
-        if self.messages > 0 && self.consumer.is_mine() {
-            self.consumer.move_floor(self.words, self.messages);
-        }
-    }
 }
 
 impl Drop for Consumer<'_> {
@@ -242,6 +176,13 @@ impl Drop for Consumer<'_> {
 }
 
 impl Ground {
+    /// The message at `index`, before the tail.
+    #[inline(always)]
+    pub(super) fn message(&self, index: usize) -> First {
+        // Relaxed: written before the tail moved on, or under the lock.
+        First { index, head: Head(self.head(index).load(Ordering::Relaxed)) }
+    }
+
     #[inline]
     pub(super) fn pop_into(&self, message: &mut Vec<u8>, patience: Patience) -> Result<()> {
         self.next(patience, |consumer, first| {
@@ -306,9 +247,15 @@ impl<'g> Consumer<'g> {
         self.at(0)
     }
 
-    /// The message so many words from the floor, if there is one and nobody has it.
+    /// The message so many words from the floor, if there is one.
     #[inline(always)]
     pub(super) fn at(&self, ahead: usize) -> Option<First> {
+        self.known(ahead).map(|known| self.ground.message(known.index))
+    }
+
+    /// What is known to lie so many words from the floor on, if there is anything; the next messages are fetched meanwhile.
+    #[inline(always)]
+    pub(super) fn known(&self, ahead: usize) -> Option<Known> {
         let (ground, floor) = (self.ground, &self.ground.ends.floor);
         let (mark, ring) = (floor.mark(), ground.words());
         let mut tail = Mark(owned(&floor.seen));
@@ -318,11 +265,9 @@ impl<'g> Consumer<'g> {
                 return None;
             }
         }
-        let index = ground.wrapped(mark.index() + ahead);
-        ground.fetch_ahead(index, mark.words_to(tail, ring) - ahead, false);
-        // Relaxed: written before the tail moved on, or under the lock.
-        let head = Head(ground.head(index).load(Ordering::Relaxed));
-        Some(First { index, head })
+        let (index, words) = (ground.wrapped(mark.index() + ahead), mark.words_to(tail, ring) - ahead);
+        ground.fetch_ahead(index, words, false);
+        Some(Known { index, words })
     }
 
     /// One that slept has found a message, and others may sleep still: it wakes the next one if there may be another message, and else leaves that to
@@ -354,7 +299,7 @@ impl<'g> Consumer<'g> {
     }
 
     /// After a closure: in a process that was forked in it, nothing happens; the message is its parent's.
-    fn take_if_mine(&mut self, first: First) {
+    pub(super) fn take_if_mine(&mut self, first: First) {
         if self.is_mine() {
             self.take(first);
         }
@@ -385,7 +330,7 @@ impl<'g> Consumer<'g> {
     }
 
     #[inline(always)]
-    fn move_floor(&mut self, words: usize, messages: usize) {
+    pub(super) fn move_floor(&mut self, words: usize, messages: usize) {
         let (ground, floor) = (self.ground, &self.ground.ends.floor);
         let old = floor.moved(floor.mark(), words, messages, ground.words());
         if old.waited_for() {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::Channel;
 use super::ground::{End, Ground, Names, WHAT, words_of};
 use super::mark::Mark;
@@ -78,15 +80,9 @@ impl Channel {
     /// ```
     pub fn push_many<M: AsRef<[u8]>>(&self, messages: &[M]) -> Result<()> {
         // Before the lock, and once: `as_ref` is the caller's code. It may say something else the second time, fork, panic, or push itself.
-        match messages.len() {
-            0 => Ok(()),
-            few @ 1..=FEW => {
-                let mut room = [&[][..]; FEW];
-                room.iter_mut().zip(messages).for_each(|(bytes, message)| *bytes = message.as_ref());
-                self.ground.push_all(&room[..few])
-            }
-            _ => self.ground.push_all(&messages.iter().map(M::as_ref).collect::<Vec<_>>()),
-        }
+        let mut asked = SmallVec::<[&[u8]; FEW]>::new();
+        asked.extend(messages.iter().map(M::as_ref));
+        if asked.is_empty() { Ok(()) } else { self.ground.push_all(&asked) }
     }
 
     /// Ends the channel: pushes fail from now on, pops take what is left and then fail as well. Doing it twice does nothing the second time.
