@@ -15,8 +15,9 @@ impl Channel {
     /// Takes the first message, waiting for one.
     ///
     /// # Errors
-    /// [`Error::Closed`] when the channel is closed and empty; [`Error::WouldDeadlock`] inside a closure of this channel's;
-    /// [`Error::TooManyParticipants`].
+    /// [`Error::Closed`](crate::Error::Closed) when the channel is closed and empty;
+    /// [`Error::WouldDeadlock`](crate::Error::WouldDeadlock) inside a closure of this channel's;
+    /// [`Error::TooManyParticipants`](crate::Error::TooManyParticipants).
     ///
     /// # Examples
     /// ```
@@ -34,7 +35,7 @@ impl Channel {
     /// Takes the first message, if there is one.
     ///
     /// # Errors
-    /// As [`pop`](Channel::pop). [`Error::Timeout`] after 1 ms when a consumer was stopped in the middle.
+    /// As [`pop`](Channel::pop). [`Error::Timeout`](crate::Error::Timeout) after 1 ms when a consumer was stopped in the middle.
     ///
     /// # Examples
     /// ```
@@ -49,7 +50,7 @@ impl Channel {
     /// Takes the first message, waiting for one for at most `timeout`.
     ///
     /// # Errors
-    /// [`Error::Timeout`], and as [`pop`](Channel::pop).
+    /// [`Error::Timeout`](crate::Error::Timeout), and as [`pop`](Channel::pop).
     ///
     /// # Examples
     /// ```

@@ -20,6 +20,9 @@ use super::packet::Peer;
 use super::watched::{Open, Seen};
 use super::worker::{Busy, Worker};
 
+/// What services and bodies may fail with, as hyper takes it.
+pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
+
 /// What stands between a connection and its service.
 pub(super) struct Front<S> {
     pub(super) worker: Worker,
@@ -31,8 +34,7 @@ pub(super) struct Front<S> {
 
 impl<S, B> hyper::service::Service<Request<Incoming>> for Front<S>
 where
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone,
-    S::Error: Into<Box<dyn StdError + Send + Sync>>,
+    S: Service<Request<Incoming>, Response = Response<B>, Error: Into<BoxError>> + Clone,
 {
     type Response = Response<Reply<B>>;
     type Error = Infallible;
@@ -77,8 +79,7 @@ pin_project! {
 
 impl<S, B> Future for Answer<S>
 where
-    S: Service<Request<Incoming>, Response = Response<B>>,
-    S::Error: Into<Box<dyn StdError + Send + Sync>>,
+    S: Service<Request<Incoming>, Response = Response<B>, Error: Into<BoxError>>,
 {
     type Output = Result<Response<Reply<B>>, Infallible>;
 
@@ -123,10 +124,7 @@ pin_project! {
     }
 }
 
-impl<S: Service<Request<Incoming>>> Call<S>
-where
-    S::Error: Into<Box<dyn StdError + Send + Sync>>,
-{
+impl<S: Service<Request<Incoming>, Error: Into<BoxError>>> Call<S> {
     fn begin(mut service: S, request: Request<Incoming>) -> Call<S> {
         // Nobody waits yet: whoever polls this asks again.
         match service.poll_ready(&mut Context::from_waker(Waker::noop())) {

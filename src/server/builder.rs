@@ -1,7 +1,6 @@
 //! Building a server, and running it: what is looked at before anything is made, and what is made before the first fork.
 #![forbid(unsafe_code)]
 
-use std::error::Error as StdError;
 use std::fmt;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -13,6 +12,7 @@ use hyper::{Request, Response};
 use rustix::io::Errno;
 use tower_service::Service;
 
+use super::answer::BoxError;
 use super::calls::Calls;
 use super::config::Config;
 use super::config::check::open_files;
@@ -160,10 +160,8 @@ impl Builder {
     pub fn http<M, S, B>(mut self, address: &str, make: M) -> Result<Self>
     where
         M: Fn(&Worker) -> S + 'static,
-        S: Service<Request<Incoming>, Response = Response<B>> + Clone + 'static,
-        S::Error: Into<Box<dyn StdError + Send + Sync>>,
-        B: Body<Data = Bytes> + 'static,
-        B::Error: Into<Box<dyn StdError + Send + Sync>>,
+        S: Service<Request<Incoming>, Response = Response<B>, Error: Into<BoxError>> + Clone + 'static,
+        B: Body<Data = Bytes, Error: Into<BoxError>> + 'static,
     {
         let address = if address.contains("://") { address.to_owned() } else { format!("tcp://{address}") };
         self.ports.push((Address::parse(&address)?, Some(Serve::Http(erased(make)))));

@@ -3,7 +3,6 @@
 //! Who leaves loses no request: of HTTP/2 the protocol sees to it, for GOAWAY names the last stream that is answered; of HTTP/1.1 [`part`] does.
 #![forbid(unsafe_code)]
 
-use std::error::Error as StdError;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -18,7 +17,7 @@ use hyper_util::server::conn::auto;
 use tokio::task::spawn_local;
 use tower_service::Service;
 
-use super::answer::Front;
+use super::answer::{BoxError, Front};
 use super::conn::serve::Manners;
 use super::conn::stream::Stream;
 use super::handler::Bytes;
@@ -56,10 +55,8 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Here {
 pub(super) fn erased<M, S, B>(make: M) -> MakeService
 where
     M: Fn(&Worker) -> S + 'static,
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + 'static,
-    S::Error: Into<Box<dyn StdError + Send + Sync>>,
-    B: Body<Data = Bytes> + 'static,
-    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    S: Service<Request<Incoming>, Response = Response<B>, Error: Into<BoxError>> + Clone + 'static,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + 'static,
 {
     Rc::new(move |worker| {
         let service = make(worker);
@@ -69,10 +66,8 @@ where
 
 async fn serve<S, B>(stream: Stream, worker: Worker, manners: Manners, service: S)
 where
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + 'static,
-    S::Error: Into<Box<dyn StdError + Send + Sync>>,
-    B: Body<Data = Bytes> + 'static,
-    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    S: Service<Request<Incoming>, Response = Response<B>, Error: Into<BoxError>> + Clone + 'static,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + 'static,
 {
     // Gone before we came to it.
     let Ok(peer) = stream.peer() else { return };
