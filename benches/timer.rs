@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::process::ExitCode;
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use commons::{Timer, TimerId};
@@ -15,8 +16,10 @@ use commons::{Timer, TimerId};
 mod harness;
 
 use harness::floors::{self, Random};
-use harness::{Bar, Suite, Work};
+use harness::{Bar, Suite, Work, kernel};
 
+/// Bytes that the kernel hands out at once.
+const PAGE: usize = 4096;
 /// How many timers are added and cleared.
 const TIMERS: usize = 100_000;
 
@@ -95,7 +98,7 @@ fn whole_heaps(suite: &mut Suite, timers: usize) {
     if !NAMES.iter().flatten().any(|name| suite.wants(name)) {
         return;
     }
-    let delays = delays(timers);
+    let (delays, mut pages) = (delays(timers), Vec::new());
     let rounds: Vec<_> = (0..ROUNDS)
         .map(|_| {
             let timer = Timer::new(timers).expect("a timer");
@@ -108,6 +111,7 @@ fn whole_heaps(suite: &mut Suite, timers: usize) {
             };
             let peer = Peer::new();
             let theirs = || cycle(&delays, |delay, n| peer.after(delay, n), |id| peer.clear(id));
+            pages.push(fresh_pages(Timer::memory_for(timers)));
             [[ours(), theirs()], [ours(), theirs()]]
         })
         .collect();
@@ -127,6 +131,17 @@ fn whole_heaps(suite: &mut Suite, timers: usize) {
             suite.figure(name, of(0), Bar::Cost(12.0)); // bars.md
         }
     }
+    let pages = sorted(pages.into_iter());
+    println!("the kernel's share of fresh memory: {:.2} ms [{:.2} ..]", pages[ROUNDS / 2], pages[0]);
+}
+
+/// Milliseconds in which the kernel hands out so many bytes of fresh shared memory, page by page as they are touched.
+fn fresh_pages(bytes: usize) -> f64 {
+    let words = kernel::shared_words(bytes / size_of::<u64>());
+    let begun = Instant::now();
+    // Relaxed: nobody else looks.
+    words.iter().step_by(PAGE / size_of::<u64>()).for_each(|word| word.store(1, Ordering::Relaxed));
+    begun.elapsed().as_secs_f64() * 1e3
 }
 
 /// What the next owner of the lock does when the last one died in the middle of a change.
