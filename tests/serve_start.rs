@@ -58,6 +58,10 @@ fn never_ready() {
     assert_eq!(count("starting another"), 0, "no manager is started again: {log:#?}");
     let told = server.told.until_the_end();
     assert_eq!(told.iter().filter(|line| line.starts_with("manager_start")).count(), 1);
+    let again: Vec<i64> =
+        told.iter().filter_map(|line| line.strip_prefix("again 0 ")).map(|wait| wait.parse().unwrap()).collect();
+    assert!(again.len() == 5 && again[4] == -1, "after the last death none is started: {again:?}");
+    assert!(again[0] > 0 && again[..4].is_sorted_by(|one, next| 2 * one <= *next + 1), "{again:?}");
     assert!(!told.iter().any(|line| line == "all are ready"));
     assert!(members(server.pid()).is_empty());
 }

@@ -35,8 +35,8 @@ pub(super) enum Want {
 
 /// What one process knows of the tasks that it has submitted.
 pub(super) struct Books {
-    /// By sequence: not answered yet.
-    pub(super) out: HashMap<u64, Want>,
+    /// By sequence: not answered yet, and submitted when.
+    pub(super) out: HashMap<u64, (Want, u64)>,
     /// Came, and nobody has asked for them yet.
     come: VecDeque<Answer>,
 }
@@ -120,6 +120,15 @@ impl Sender {
         books.out.len() + books.come.len()
     }
 
+    /// The oldest `n` of the tasks that have no answer yet, and how long ago each was submitted.
+    pub(crate) fn oldest(&self, n: usize) -> Vec<(TaskId, Duration)> {
+        let (from, now, books) = (self.tenancy.address(), clock::now(), self.books());
+        let mut all: Vec<_> = books.out.iter().map(|(sequence, (_, since))| (*sequence, *since)).collect();
+        all.sort_unstable();
+        let named = |(sequence, since)| (TaskId { from, sequence }, Duration::from_nanos(now.saturating_sub(since)));
+        all.into_iter().take(n).map(named).collect()
+    }
+
     /// [`Error::Timeout`]: somebody was stopped in the middle of the queue, and nothing can be put there now.
     fn offer(&self, data: &[u8], want: &mut Option<Want>) -> Result<TaskId> {
         self.must_be_mine()?;
@@ -135,14 +144,14 @@ impl Sender {
             let id = TaskId { from: self.tenancy.address(), sequence: self.tenancy.number() };
             // Before it can be answered.
             if let Some(want) = want.take() {
-                books.out.insert(id.sequence, want);
+                books.out.insert(id.sequence, (want, clock::now()));
             }
             id
         };
         match self.desk.offer(id, data, quiet) {
             Ok(()) => Ok(id),
             Err(error) => {
-                *want = self.books().out.remove(&id.sequence);
+                *want = self.books().out.remove(&id.sequence).map(|(want, _)| want);
                 Err(error)
             }
         }
@@ -329,7 +338,8 @@ impl Sender {
         // Freed before it is acknowledged: a death in between leaves a ticket that names nothing.
         self.desk.results.free(large);
         lease.ack()?;
-        let Some(want) = Some(known).filter(|known| *known).and_then(|_| self.books().out.remove(&sequence)) else {
+        let Some((want, _)) = Some(known).filter(|known| *known).and_then(|_| self.books().out.remove(&sequence))
+        else {
             return Ok(());
         };
         let result = match (outcome, data) {

@@ -18,7 +18,7 @@ struct Waiter<'s> {
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         // Not forgotten: it takes its room among the unanswered, and in the box, until it comes.
-        if let Some(want) = self.sender.books().out.get_mut(&self.id.sequence) {
+        if let Some((want, _)) = self.sender.books().out.get_mut(&self.id.sequence) {
             *want = Want::Nobody;
         }
     }

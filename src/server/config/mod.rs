@@ -152,9 +152,9 @@ settings! {
     /// Task workers.
     task_workers: plain u32 = 0, "0..=1024", |n| (0..=MAX_PROCESSES).contains(n);
     /// How often a task is tried before it is reported lost.
-    task_attempts: plain u32 = 2, "1..=100", |n| (1..=100).contains(n);
-    /// Room for tasks that wait, in bytes.
-    task_queue_bytes: plain u64 = 8 * MIB, "64K..=16G", |n| (64 * KIB..=16 * GIB).contains(n);
+    task_attempts: plain u32 = 2, "1..=31", |n| (1..=31).contains(n);
+    /// Room for tasks that wait or run, in bytes: 2 KiB for each. What is longer than 1 KiB lies elsewhere, for which there is as much room as is used, up to 256 MiB.
+    task_queue_bytes: plain u64 = 8 * MIB, "64K..=128M", |n| (64 * KIB..=128 * MIB).contains(n);
     /// Room for messages between processes, in bytes for each receiver. A worker takes it up to four times: for messages, and three times, of which one is in use
     /// except in reloads, for what others send to its connections. Memory is taken as it is used, and kept.
     message_queue_bytes: plain u64 = MIB, "64K..=256M", |n| (64 * KIB..=256 * MIB).contains(n);
