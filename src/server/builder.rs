@@ -182,8 +182,10 @@ impl Builder {
     /// reads the settings again and renews all, WINCH opens the log again. USR1 to one of the workers or task workers renews that one.
     ///
     /// # Errors
-    /// Before anything is started: [`Error::BadSetting`] and the like for the settings; [`Error::Threads`] in a process that has more than one;
-    /// [`Error::Listen`]; [`Error::AlreadyRunning`]; [`Error::UnknownUser`]; [`Error::NoPorts`]. Afterwards: [`Error::NeverReady`] when no worker ever
+    /// Before anything is started: [`Error::BadSetting`], [`Error::UnknownSetting`], [`Error::BadToml`] and [`Error::BadAddress`] for the settings, [`Error::BadFile`] for the
+    /// files that they name; [`Error::Threads`] in a process that has more than one; [`Error::NoPorts`]; [`Error::OutOfRange`] for more than 1365 processes in all;
+    /// [`Error::UnknownUser`], [`Error::UnknownGroup`]; [`Error::AlreadyRunning`]; [`Error::Activation`]; [`Error::Listen`]; [`Error::NoStream`] for HTTP where datagrams
+    /// arrive; [`Error::Daemon`]; [`Error::AfterFork`] in a process of a server or pool; [`Error::System`]. Afterwards: [`Error::NeverReady`] when no worker ever
     /// became ready.
     pub fn run(self, handler: impl Handler) -> Result<()> {
         let config = self.source.read()?;
@@ -211,6 +213,7 @@ impl Builder {
         let mut inherited = passed()?;
         let notifier = Notifier::of_environment()?;
         ports.extend(config.addresses()?.into_iter().map(|address| (address, None)));
+        config.can_share(ports.iter().map(|(address, _)| address))?;
         if ports.is_empty() && users.is_empty() && config.task_workers == 0 {
             return Err(Error::NoPorts);
         }
@@ -292,5 +295,13 @@ fn privileges(config: &Config) -> Privileges {
 fn cpus(config: &Config) -> Result<Cpus> {
     let all = Cpus::allowed()?;
     let ignored = |cpu: &usize| config.cpu_affinity_ignore.iter().any(|other| *other as usize == *cpu);
-    Cpus::of(all.list().iter().copied().filter(|cpu| !ignored(cpu)))
+    let left: Vec<_> = all.list().iter().copied().filter(|cpu| !ignored(cpu)).collect();
+    if left.is_empty() {
+        return Err(Error::BadSetting {
+            key: "cpu_affinity_ignore".into(),
+            value: format!("{:?}", config.cpu_affinity_ignore),
+            allowed: format!("lists that leave one of those that this process may use, which are {all}"),
+        });
+    }
+    Cpus::of(left)
 }

@@ -48,6 +48,7 @@ pub(super) struct UnderTest {
 
 impl UnderTest {
     async fn command(&self, worker: &Worker, conn: &Conn, line: &str) -> Result<()> {
+        assert!(!worker.is_task_worker());
         let mut words = line.split(' ');
         let command = words.next().unwrap_or_default();
         let mut word = || words.next();
@@ -427,6 +428,7 @@ impl Handler for UnderTest {
     }
     fn task(&self, worker: &Worker, task: &Task) -> Result<Vec<u8>> {
         self.fails_at("task")?;
+        assert!(worker.is_task_worker());
         if let Some(data) = task.data().strip_prefix(b"reverse ") {
             return Ok(data.iter().rev().copied().collect());
         }

@@ -23,9 +23,6 @@ impl Config {
         if !each_once(&addresses) {
             return Err(clash("listen", &format!("{:?}", self.listen), "each address once"));
         }
-        if self.reuse_port && !addresses.iter().any(Address::can_share_port) {
-            return Err(clash("reuse_port", &true, "only with a tcp or udp address in listen"));
-        }
         self.fits(0)?;
         self.requests("max_request_grace", self.max_request_grace, self.max_request)?;
         self.requests("task_max_request_grace", self.task_max_request_grace, self.task_max_request)?;
@@ -36,6 +33,17 @@ impl Config {
         self.keepalive()?;
         self.affinity()?;
         self.paths()
+    }
+
+    /// Whether there is a port at which each worker can have a socket of its own, of all there are: the program has perhaps named more than stand in `listen`.
+    ///
+    /// # Errors
+    /// [`Error::BadSetting`].
+    pub(crate) fn can_share<'a>(&self, mut addresses: impl Iterator<Item = &'a Address>) -> Result<()> {
+        if self.reuse_port && !addresses.any(Address::can_share_port) {
+            return Err(clash("reuse_port", &true, "only with a tcp or udp address to listen on"));
+        }
+        Ok(())
     }
 
     /// `listen`, parsed.

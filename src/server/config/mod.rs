@@ -214,7 +214,8 @@ settings! {
     user: text String = None, "the name of a user", |name| name.as_ref().is_none_or(|name| is_name(name));
     /// Workers run with this group; unset: the user's.
     group: text String = None, "the name of a group", |name| name.as_ref().is_none_or(|name| is_name(name));
-    /// Workers see only what is below this directory.
+    /// Workers see only what is below this directory. Where that, or `user`, keeps them from opening the log again at WINCH, they say so and go on with the old file until they
+    /// are renewed.
     chroot: text PathBuf = None, "an absolute path", |path| path.as_ref().is_none_or(|path| is_path(path) && path.is_absolute());
     /// Where the master's process id is written, and locked for the server's life.
     pid_file: text PathBuf = None, "a path", |path| path.as_ref().is_none_or(|path| is_path(path));

@@ -192,7 +192,6 @@ fn values_out_of_range_are_named_with_their_range() {
 fn contradictions_are_named() {
     for (toml, parts) in [
         ("listen = ['tcp://127.0.0.1:1', 'tcp://127.0.0.1:1']", ["listen", "each address once"]),
-        ("reuse_port = true\nlisten = ['unix:///x']", ["reuse_port is true", "tcp or udp"]),
         ("max_request_grace = 5", ["max_request_grace is 5", "no limit of requests"]),
         ("task_max_request = 5", ["task_max_request is 5", "task_workers is 0"]),
         (
