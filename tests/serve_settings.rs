@@ -173,6 +173,14 @@ fn sources() {
     let server = Running::start(&[("workers", "1")], &[&file]);
     assert_eq!(children(server.manager()).len(), 4);
     server.stop();
+    // Both count over what the program says; and what it says last is what it says.
+    let server = Running::start(&[], &["--base"]);
+    assert_eq!(children(server.manager()).len(), 5);
+    server.stop();
+    std::fs::write(folder.path("config"), "task_workers = 1\n").unwrap();
+    let server = Running::start(&[("workers", "1")], &["--base", &file]);
+    assert_eq!(children(server.manager()).len(), 2);
+    server.stop();
 }
 
 fn promised() {

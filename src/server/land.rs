@@ -10,7 +10,7 @@ use super::board::{Board, Stats};
 use super::calls::{Calls, guarded_now};
 use super::config::Config;
 use super::handle::stats;
-use super::listen::open::Listener;
+use super::listen::open::{Listener, Opening};
 use super::log::{Level, Log};
 use super::pidfile::PidFile;
 use super::ports::Port;
@@ -200,6 +200,7 @@ impl Land {
         // Each by itself is right, and what is heeded of the new ones has to fit to what is left of the old ones too.
         next.validate()?;
         next.fits(self.descriptors)?;
+        Opening::of(&next)?;
         let differing = next.differing(&new);
         *self.config.borrow_mut() = next;
         Ok(differing)

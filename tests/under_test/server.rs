@@ -277,6 +277,7 @@ impl UnderTest {
                 let cleared = all.iter().filter(|id| worker.clear(**id).is_ok_and(|was| was)).count();
                 format!("{} {cleared} {}", all.len(), outcome(more.map(|_| "set")))
             }
+            "peer" => conn.peer().to_string(),
             "untilexit" => {
                 tell("waiting for the end");
                 worker.exiting().await;

@@ -178,11 +178,11 @@ settings! {
     buffer_high_watermark: some u64 = None, "1..=1G", |n| n.is_none_or(|n| (1..=GIB).contains(&n));
     /// Down to so many bytes of waiting output a full connection counts as empty again.
     buffer_low_watermark: plain u64 = 0, "0..=1G", |n| *n <= GIB;
-    /// The kernel's buffer for what a connection receives, in bytes; 0: as the kernel thinks best.
+    /// The kernel's buffer for what a connection receives, in bytes, no more than its net.core.rmem_max; 0: as the kernel thinks best.
     kernel_receive_buffer: plain u64 = 0, "0 or 4K..=256M", |n| *n == 0 || (4 * KIB..=256 * MIB).contains(n);
-    /// The kernel's buffer for what a connection sends, in bytes; 0: as the kernel thinks best.
+    /// The kernel's buffer for what a connection sends, in bytes, no more than its net.core.wmem_max; 0: as the kernel thinks best.
     kernel_send_buffer: plain u64 = 0, "0 or 4K..=256M", |n| *n == 0 || (4 * KIB..=256 * MIB).contains(n);
-    /// Connections that may wait for a worker; unset: 4096, or net.core.somaxconn where that is less.
+    /// Connections that may wait for a worker, no more than net.core.somaxconn; unset: 4096, or that where it is less.
     backlog: some u32 = None, "1..=65535", |n| n.is_none_or(|n| (1..=65_535).contains(&n));
     /// A listening socket for each worker (SO_REUSEPORT) instead of one for all. Which worker gets a connection is then up to the kernel's hash.
     reuse_port: plain bool = false, "true or false", |_| true;
@@ -202,7 +202,7 @@ settings! {
     tcp_user_timeout: plain Duration = Duration::ZERO, "0 or 1ms..=1d", |d| d.is_zero() || (MILLISECOND..=DAY).contains(d);
     /// A connection is shown to a worker only when data has arrived, or this time is over; zero: at once.
     tcp_defer_accept: plain Duration = Duration::ZERO, "0s..=3600s, in whole seconds", |d| d.is_zero() || whole_seconds(*d, 3600);
-    /// Connections that may wait with data in their first packet; 0: none.
+    /// Connections that may wait with data in their first packet, no more than net.core.somaxconn; 0: none.
     tcp_fastopen: plain u32 = 0, "0..=65535", |n| *n <= 65_535;
     /// How long a process may take to leave when the server stops, before it is killed.
     stop_grace: plain Duration = Duration::from_secs(5), "1ms..=1h", |d| (MILLISECOND..=HOUR).contains(d);
