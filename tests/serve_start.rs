@@ -288,7 +288,9 @@ fn notify() {
     let folder = Scratch::new();
     let told = Notified::at(&folder.path("notify"));
     let next = || told.next();
-    let mut starting: Command = command(&[("workers", "1"), ("task_workers", "1")], &[TCP]);
+    let file = format!("--config={}", folder.text("config"));
+    std::fs::write(folder.path("config"), "").unwrap();
+    let mut starting: Command = command(&[("workers", "1"), ("task_workers", "1")], &[TCP, &file]);
     let mut server = Running::by(starting.env("NOTIFY_SOCKET", folder.path("notify")));
     let ready = next();
     assert!(ready.starts_with(&format!("READY=1\nMAINPID={}\nSTATUS=tcp://127.0.0.1:", server.pid())), "{ready}");
@@ -297,6 +299,11 @@ fn notify() {
         assert!(next().starts_with("RELOADING=1\nMONOTONIC_USEC="));
         assert_eq!(next(), ready);
     }
+    // Also of a reload that does not come about.
+    std::fs::write(folder.path("config"), "nonsense").unwrap();
+    server.signal(Signal::HUP);
+    assert!(next().starts_with("RELOADING=1"));
+    assert_eq!(next(), ready);
     server.signal(Signal::TERM);
     assert_eq!(next(), "STOPPING=1");
     assert_eq!(server.wait().code(), Some(0));

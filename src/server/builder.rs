@@ -305,3 +305,20 @@ fn cpus(config: &Config) -> Result<Cpus> {
     }
     Cpus::of(left)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_with_threads_starts_no_server() {
+        let error = Server::builder().listen("tcp://127.0.0.1:0").unwrap().run(()).unwrap_err();
+        assert!(matches!(error, Error::Threads { call: "Server::run", threads: 2.. }), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_at_once() {
+        assert!(matches!(Server::builder().listen("127.0.0.1:80"), Err(Error::BadAddress { .. })));
+        assert!(matches!(Server::builder().listen_with("tcp://127.0.0.1", ()), Err(Error::BadAddress { .. })));
+    }
+}

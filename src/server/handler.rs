@@ -38,7 +38,7 @@ pub struct WorkerError {
 /// | runs in | methods |
 /// |---|---|
 /// | master | `start`, `before_shutdown`, `shutdown` |
-/// | manager | `manager_start`, `manager_stop`, `worker_error`, `before_reload`, `after_reload`; one that takes long holds up the replacing of the dead |
+/// | manager | `manager_start`, `manager_stop`, `worker_error`, `before_reload`, `after_reload`; one that takes long holds up the replacing of the dead, which is logged |
 /// | worker | `worker_start` … `pipe_message` |
 /// | task worker | `task`; `worker_start`, `worker_exit`, `worker_stop`, `pipe_message` too, and `finish` for tasks of its own |
 /// | user process | the same but for `task` |

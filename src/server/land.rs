@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use super::board::{Board, Stats};
 use super::calls::{Calls, guarded_now};
@@ -24,6 +25,9 @@ use crate::process::roll::Roll;
 use crate::process::title::Title;
 use crate::task::{TaskQueue, TaskSize};
 use crate::{Region, Result, Timer};
+
+/// From so long on a plain function of the handler's is told to take long.
+const LONG: Duration = Duration::from_millis(250);
 
 /// Where the settings come from: what the program set, and over it a file and the environment, where it said so.
 #[derive(Clone)]
@@ -142,14 +146,21 @@ impl Land {
         self.config.borrow().task_workers as usize
     }
 
-    /// Calls one of the handler's plain functions; what goes wrong in it is told, and that is all.
+    /// Calls one of the handler's plain functions; what goes wrong in it is told, and that is all. So is one that takes long, for nobody is replaced meanwhile.
     pub(super) fn hook(&self, what: &str, call: impl FnOnce(&dyn Calls)) {
+        let began = Instant::now();
         let called = guarded_now(|| {
             call(&*self.calls);
             Ok(())
         });
         if let Err(why) = called {
             self.log.line(Level::Error, format_args!("{what}: {why}"));
+        }
+        let took = began.elapsed();
+        if took >= LONG {
+            let took = took.as_secs_f64();
+            self.log
+                .line(Level::Warning, format_args!("{what} took {took:.1} s, in which this process did nothing else"));
         }
     }
 
