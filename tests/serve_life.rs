@@ -18,6 +18,7 @@ const TESTS: &[Test] = &[
     ("user_processes_are_started_again_however_they_end", user_processes),
     ("term_and_int_let_what_is_under_way_finish", graceful),
     ("quit_ends_all_at_once", quit),
+    ("a_second_term_ends_all_at_once", second_term),
     ("exiting_resolves", exiting),
     ("what_holds_a_worker_is_named_before_it_is_killed", held),
     ("a_process_that_blocks_is_named_and_killed", blocked),
@@ -200,6 +201,25 @@ fn quit() {
     assert!(client.is_over());
     assert_eq!(server.told.count("worker_stop"), 0);
     assert!(members(server.pid()).is_empty());
+}
+
+fn second_term() {
+    let folder = Scratch::new();
+    let pid_file = folder.text("pid");
+    let settings = [TWO, &[("stop_grace", "1h"), ("pid_file", &pid_file)]].concat();
+    let mut server = Running::start(&settings, &["--user=idle"]);
+    let mut client = server.client();
+    client.say("slow 60000");
+    server.told.next("slow");
+    server.signal(Signal::TERM);
+    server.told.next("before_shutdown");
+    // Those that come close together are taken for one.
+    until("it has left", || {
+        server.signal(Signal::TERM);
+        server.child.try_wait().unwrap().is_some()
+    });
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(client.is_over() && members(server.pid()).is_empty() && !exists(&folder.path("pid")));
 }
 
 fn exiting() {

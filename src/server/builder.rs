@@ -152,7 +152,8 @@ impl Builder {
     }
 
     /// Serves HTTP there (of an address without a scheme: TCP), by the service that `make` returns; it is called once in each worker. HTTP/1.1, and HTTP/2 with
-    /// prior knowledge. A client has 10 s for the head of a request, and of HTTP/1.1 may be silent for as long in the middle of its body; who serves HTTP/2 to
+    /// prior knowledge. A client has 10 s for the head of a request (or `heartbeat_idle_time`, where that is less), and of HTTP/1.1 may be silent for as long in the middle of
+    /// its body; one that takes nothing of a response for 10 s is given up. A head of HTTP/1.1 has at most 64 KiB. Who serves HTTP/2 to
     /// strangers limits by a layer of his own how long a request may take. Each request has the client's [`Peer`](super::Peer) among its extensions.
     ///
     /// # Errors
@@ -178,7 +179,7 @@ impl Builder {
         self
     }
 
-    /// Runs the server until a signal ends it: TERM and INT in good order, QUIT at once. USR1 renews workers and task workers, USR2 task workers only, HUP
+    /// Runs the server until a signal ends it: TERM and INT in good order, a second one of them and QUIT at once. USR1 renews workers and task workers, USR2 task workers only, HUP
     /// reads the settings again and renews all, WINCH opens the log again. USR1 to one of the workers or task workers renews that one.
     ///
     /// # Errors

@@ -178,7 +178,7 @@ impl Worker {
         });
     }
 
-    /// Submits a task, waiting for room; what comes of it is told to `finish`.
+    /// Submits a task of up to 256 MiB, waiting for room: in the queue, and while 256 tasks of this process have no answer yet. What comes of it is told to `finish`.
     ///
     /// # Errors
     /// [`Error::NoTaskWorkers`]; [`Error::TooLong`]; [`Error::System`].
@@ -210,7 +210,7 @@ impl Worker {
         self.inner.handle.task_all(list, timeout).await
     }
 
-    /// Sends a message to the process in place `to`, waiting for room in its inbox. Messages of one process to another arrive in order. Who takes over the place
+    /// Sends a message of up to 256 MiB to the process in place `to`, waiting for room in its inbox. Messages of one process to another arrive in order. Who takes over the place
     /// takes over the inbox. Two that wait for room in each other's inbox inside `pipe_message` wait for ever: spawn it there, or try.
     ///
     /// # Errors

@@ -168,9 +168,10 @@ settings! {
     task_max_request: plain u32 = 0, "0..=4294967295", |_| true;
     /// As `max_request_grace`, of task workers.
     task_max_request_grace: some u32 = None, "0..=4294967295", |_| true;
-    /// A connection on which nothing arrives for so long is closed; zero: never.
+    /// A connection on which nothing arrives for so long is closed; zero: never. Of HTTP/1.1 that holds between two requests, where it is
+    /// never more than 10 s; of HTTP/2 a client stays that answers pings.
     heartbeat_idle_time: plain Duration = Duration::ZERO, "0 or 10ms..=1d", |d| d.is_zero() || (MILLISECOND * 10..=DAY).contains(d);
-    /// How long a send may wait for a client that does not read before the connection is given up; zero: for ever.
+    /// How long a send may wait for a client that does not read before the connection is given up; zero: for ever. Of HTTP/1.1 it is always 10 s.
     send_timeout: plain Duration = Duration::ZERO, "0 or 10ms..=1d", |d| d.is_zero() || (MILLISECOND * 10..=DAY).contains(d);
     /// The most output of one connection that is kept, in bytes; whoever sends more waits.
     socket_buffer_size: plain u64 = 8 * MIB, "4K..=1G", |n| (4 * KIB..=GIB).contains(n);
@@ -206,7 +207,8 @@ settings! {
     tcp_fastopen: plain u32 = 0, "0..=65535", |n| *n <= 65_535;
     /// How long a process may take to leave when the server stops, before it is killed.
     stop_grace: plain Duration = Duration::from_secs(5), "1ms..=1h", |d| (MILLISECOND..=HOUR).contains(d);
-    /// How long a process may take to leave when it is replaced, before it is killed.
+    /// How long a process may take to leave when it is replaced, before it is killed. When nine tenths of it are over, or in a stop of `stop_grace`, it says in the log what it
+    /// still waits for, and closes its connections.
     reload_grace: plain Duration = Duration::from_secs(30), "1ms..=1d", |d| (MILLISECOND..=DAY).contains(d);
     /// How long a process may take to become ready, before it is killed.
     boot_deadline: plain Duration = Duration::from_secs(30), "10ms..=1h", |d| (MILLISECOND * 10..=HOUR).contains(d);
