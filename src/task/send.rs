@@ -44,7 +44,7 @@ pub(super) struct Books {
 /// Submits tasks and receives their answers; see [`TaskQueue::sender`](super::TaskQueue::sender). Of the thread that has the slot.
 pub struct Sender {
     desk: Arc<Desk>,
-    tenancy: Tenancy,
+    pub(super) tenancy: Tenancy,
     books: Mutex<Books>,
     /// Something has been put among those that came.
     came: Notify,
@@ -118,15 +118,6 @@ impl Sender {
     pub fn unanswered(&self) -> usize {
         let books = self.books();
         books.out.len() + books.come.len()
-    }
-
-    /// The oldest `n` of the tasks that have no answer yet, and how long ago each was submitted.
-    pub(crate) fn oldest(&self, n: usize) -> Vec<(TaskId, Duration)> {
-        let (from, now, books) = (self.tenancy.address(), clock::now(), self.books());
-        let mut all: Vec<_> = books.out.iter().map(|(sequence, (_, since))| (*sequence, *since)).collect();
-        all.sort_unstable();
-        let named = |(sequence, since)| (TaskId { from, sequence }, Duration::from_nanos(now.saturating_sub(since)));
-        all.into_iter().take(n).map(named).collect()
     }
 
     /// [`Error::Timeout`]: somebody was stopped in the middle of the queue, and nothing can be put there now.
