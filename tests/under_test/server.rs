@@ -278,6 +278,7 @@ impl UnderTest {
                 format!("{} {cleared} {}", all.len(), outcome(more.map(|_| "set")))
             }
             "peer" => conn.peer().to_string(),
+            "json" => serde_json::to_string(&worker.stats()).map_err(|_| failed("JSON"))?,
             "untilexit" => {
                 tell("waiting for the end");
                 worker.exiting().await;
@@ -294,7 +295,6 @@ impl UnderTest {
                     stats.connections, stats.accepted, stats.requests, stats.tasks, stats.crashes
                 )
             }
-            "json" => serde_json::to_string(&worker.stats()).map_err(|_| failed("JSON"))?,
             _ => format!("what is {line:?}?"),
         };
         conn.send(format!("{reply}\n")).await
