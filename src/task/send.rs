@@ -1,6 +1,6 @@
 //! The sender's end: submit, and what comes back.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::TaskId;
 use super::desk::{Desk, INLINE, Outcome, ticket, unhurried};
+use super::outstanding::Outstanding;
 use super::told::{HEAD, Told};
 use crate::process::roll::Tenancy;
 use crate::process::vault::NO_ACCOUNT;
@@ -35,8 +36,8 @@ pub(super) enum Want {
 
 /// What one process knows of the tasks that it has submitted.
 pub(super) struct Books {
-    /// By sequence: not answered yet, and submitted when.
-    pub(super) out: HashMap<u64, (Want, u64)>,
+    /// By sequence: not answered yet.
+    pub(super) out: Outstanding,
     /// Came, and nobody has asked for them yet.
     come: VecDeque<Answer>,
 }
@@ -87,7 +88,7 @@ impl Desk {
 
 impl Sender {
     pub(super) fn new(desk: Arc<Desk>, tenancy: Tenancy) -> Result<Sender> {
-        let books = Books { out: HashMap::new(), come: VecDeque::new() };
+        let books = Books { out: Outstanding::default(), come: VecDeque::new() };
         let sender = Sender { desk, tenancy, books: Mutex::new(books), came: Notify::new() };
         // What came for those who had the slot before.
         while sender.pump()? {}
@@ -135,14 +136,14 @@ impl Sender {
             let id = TaskId { from: self.tenancy.address(), sequence: self.tenancy.number() };
             // Before it can be answered.
             if let Some(want) = want.take() {
-                books.out.insert(id.sequence, (want, clock::now()));
+                books.out.insert(id.sequence, want);
             }
             id
         };
         match self.desk.offer(id, data, quiet) {
             Ok(()) => Ok(id),
             Err(error) => {
-                *want = self.books().out.remove(&id.sequence).map(|(want, _)| want);
+                *want = self.books().out.remove(&id.sequence);
                 Err(error)
             }
         }
@@ -329,8 +330,7 @@ impl Sender {
         // Freed before it is acknowledged: a death in between leaves a ticket that names nothing.
         self.desk.results.free(large);
         lease.ack()?;
-        let Some((want, _)) = Some(known).filter(|known| *known).and_then(|_| self.books().out.remove(&sequence))
-        else {
+        let Some(want) = Some(known).filter(|known| *known).and_then(|_| self.books().out.remove(&sequence)) else {
             return Ok(());
         };
         let result = match (outcome, data) {

@@ -1,4 +1,4 @@
-//! Waiting for the answers of certain tasks: one, or all of a list; and which ones are outstanding.
+//! Waiting for the answers of certain tasks: one, or all of a list.
 
 use std::time::Duration;
 
@@ -6,7 +6,6 @@ use tokio::sync::oneshot;
 
 use super::TaskId;
 use super::send::{Sender, Want};
-use crate::sync::clock;
 use crate::{Error, Result};
 
 /// While it is there, somebody waits for this one; afterwards a late answer is dropped.
@@ -19,7 +18,7 @@ struct Waiter<'s> {
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         // Not forgotten: it takes its room among the unanswered, and in the box, until it comes.
-        if let Some((want, _)) = self.sender.books().out.get_mut(&self.id.sequence) {
+        if let Some(want) = self.sender.books().out.get_mut(&self.id.sequence) {
             *want = Want::Nobody;
         }
     }
@@ -66,15 +65,6 @@ impl Sender {
         }
         let late = || Err(Error::Timeout { after: timeout });
         answers.into_iter().map(|answer| answer.unwrap_or_else(late)).collect()
-    }
-
-    /// The oldest `n` of the tasks that have no answer yet, and how long ago each was submitted.
-    pub(crate) fn oldest(&self, n: usize) -> Vec<(TaskId, Duration)> {
-        let (from, now, books) = (self.tenancy.address(), clock::now(), self.books());
-        let mut all: Vec<_> = books.out.iter().map(|(sequence, (_, since))| (*sequence, *since)).collect();
-        all.sort_unstable();
-        let named = |(sequence, since)| (TaskId { from, sequence }, Duration::from_nanos(now.saturating_sub(since)));
-        all.into_iter().take(n).map(named).collect()
     }
 
     async fn submit_waiter(&self, data: &[u8]) -> Result<Waiter<'_>> {
