@@ -17,6 +17,7 @@ const TESTS: &[Test] = &[
     ("a_socket_for_each_worker", sockets),
     ("workers_are_who_they_were_told_to_be", dressed),
     ("only_what_matters_enough_is_logged", quiet),
+    ("what_is_allowed_is_taken", extremes),
     ("the_environment_counts_over_the_file", sources),
     ("no_more_connections_than_descriptors_are_promised", promised),
     ("what_is_read_again_must_fit_to_what_stays", mixed),
@@ -162,6 +163,49 @@ fn quiet() {
     let mut server = Running::start(&[("workers", "1"), ("log_level", "debug")], &[]);
     assert!(server.log.count(" debug ") > 0);
     server.stop();
+}
+
+/// The least and the most of each range, as far as it does not depend on the machine: a range is a promise that such a server starts, and serves.
+fn extremes() {
+    let both = [
+        ("task_attempts", "1", "31"),
+        ("task_queue_bytes", "64K", "128M"),
+        ("message_queue_bytes", "64K", "256M"),
+        ("max_request", "0", "4294967295"),
+        ("max_request_grace", "0", "4294967295"),
+        ("task_max_request", "0", "4294967295"),
+        ("task_max_request_grace", "0", "4294967295"),
+        ("heartbeat_idle_time", "0", "1d"),
+        ("send_timeout", "10ms", "1d"),
+        ("socket_buffer_size", "4K", "1G"),
+        ("buffer_high_watermark", "1", "1G"),
+        ("kernel_receive_buffer", "4K", "0"),
+        ("kernel_send_buffer", "4K", "0"),
+        ("backlog", "1", "128"),
+        ("tcp_keepalive", "true", "true"),
+        ("tcp_keepalive_idle", "1", "32767"),
+        ("tcp_keepalive_interval", "1", "32767"),
+        ("tcp_keepalive_count", "1", "127"),
+        ("tcp_user_timeout", "1s", "1d"),
+        ("tcp_defer_accept", "0", "3600"),
+        ("tcp_fastopen", "0", "128"),
+        ("stop_grace", "2s", "1h"),
+        ("reload_grace", "2s", "1d"),
+        ("boot_deadline", "5s", "1h"),
+        ("title", "x", "exactly-sixty-four-bytes-long-this-title-is-and-no-byte-longer-x"),
+    ];
+    for most in [false, true] {
+        let settings: Vec<_> =
+            both.iter().map(|(key, least, more)| (*key, if most { *more } else { *least })).collect();
+        let mut server = Running::start(&[&settings[..], &[("workers", "1"), ("task_workers", "1")]].concat(), &[]);
+        let mut client = server.client();
+        assert_eq!(client.ask("wait 20000 double 2"), "ok: 4");
+        assert_eq!(client.ask("say 0 x"), "ok: sent");
+        server.told.next("message 0 0 said ");
+        assert_eq!(server.log.count("cannot set"), 0);
+        drop(client);
+        server.stop();
+    }
 }
 
 fn sources() {
