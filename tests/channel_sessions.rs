@@ -129,6 +129,41 @@ fn a_pop_session_that_sleeps_keeps_nothing() {
     assert!(matches!(channel.push_session().push(b""), Err(Error::Closed)));
 }
 
+/// What its own thread would wait for for ever is refused, and nothing is lost by it.
+#[test]
+fn beside_a_session_its_thread_is_refused() {
+    let channel = Channel::new(4096).unwrap();
+    let refused = |what: &str, done: commons::Result<()>| {
+        assert!(matches!(done, Err(Error::WouldDeadlock { what: "channel" })), "{what}: {done:?}");
+    };
+    let mut session = channel.push_session();
+    session.push_timeout(b"a", LONG).unwrap();
+    refused("push", channel.push(b""));
+    refused("try_push", channel.try_push(b""));
+    refused("push_timeout", channel.push_timeout(b"", LONG));
+    refused("push_many", channel.push_many(&["", ""]));
+    refused("close", channel.close());
+    assert_eq!(channel.pop().unwrap(), b"a", "the other end is free");
+    session.push(b"b").unwrap();
+    session.push(b"c").unwrap();
+    drop(session);
+    let mut session = channel.pop_session();
+    assert_eq!(session.pop_timeout(LONG).unwrap(), b"b");
+    refused("pop", channel.pop().map(drop));
+    refused("try_pop", channel.try_pop().map(drop));
+    refused("pop_timeout", channel.pop_timeout(LONG).map(drop));
+    refused("pop_with", channel.pop_with(|_| ()));
+    refused("pop_lease", channel.pop_lease().map(drop));
+    refused("drain", channel.drain(1, |_| ()).map(drop));
+    refused("peek", channel.peek().map(drop));
+    refused("stats", channel.stats().map(drop));
+    channel.push(b"d").unwrap();
+    assert_eq!((session.pop().unwrap(), session.pop().unwrap()), (b"c".to_vec(), b"d".to_vec()));
+    drop(session);
+    let stats = channel.stats().unwrap();
+    assert_eq!((stats.pushed, stats.taken, channel.len()), (4, 4, 0));
+}
+
 #[test]
 fn a_session_ends_with_its_process_and_loses_nothing() {
     let channel = Channel::new(4096).unwrap();

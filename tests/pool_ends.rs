@@ -12,6 +12,7 @@ use std::time::Duration;
 
 const TESTS: &[single::Test] = &[
     ("a_reload_renews_all_and_capacity_never_falls", reload),
+    ("a_worker_may_ask_for_a_reload", asked_from_within),
     ("term_ends_all_and_who_does_not_leave_is_killed", stop),
     ("workers_die_with_their_manager", manager_killed),
 ];
@@ -55,6 +56,27 @@ fn reload() {
     stopping.set(1);
     manager.kill(15).unwrap();
     assert_eq!(line(&manager, "stats"), "stats: 3 reloads, generation 4");
+    ends_well(manager);
+}
+
+fn asked_from_within() {
+    let manager = manage(|link| {
+        Pool::new(2).log(|text| say(link, text)).run(|cx| {
+            // Before it is ready, and so before the end of the reload.
+            if (cx.id(), cx.generation()) == (0, 2) {
+                say(link, &format!("stats: {} starts", cx.stats().workers[0].starts));
+            }
+            cx.ready();
+            if (cx.id(), cx.generation()) == (0, 1) {
+                cx.reload()?;
+            }
+            while cx.recv()?.is_some() {}
+            Ok(())
+        })
+    });
+    assert_eq!(line(&manager, "stats"), "stats: 2 starts");
+    assert_eq!(line(&manager, "reloaded"), "reloaded: 2 renewed", "the other one too");
+    manager.kill(15).unwrap();
     ends_well(manager);
 }
 

@@ -41,6 +41,8 @@ fn order() {
     let mut client = server.client();
     assert_eq!(client.ask("echo hello"), "hello");
     let id = client.ask("who");
+    let here = client.stream().local_addr().unwrap();
+    assert_eq!(client.ask("peer"), here.to_string());
     drop(client);
     let connect = server.told.next("connect ");
     let name = connect.strip_prefix("connect ").unwrap().to_owned();

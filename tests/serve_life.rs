@@ -18,9 +18,13 @@ const TESTS: &[Test] = &[
     ("user_processes_are_started_again_however_they_end", user_processes),
     ("term_and_int_let_what_is_under_way_finish", graceful),
     ("quit_ends_all_at_once", quit),
+    ("a_second_term_ends_all_at_once", second_term),
     ("exiting_resolves", exiting),
     ("what_holds_a_worker_is_named_before_it_is_killed", held),
     ("a_process_that_blocks_is_named_and_killed", blocked),
+    ("each_grace_is_that_of_its_own_end", graces),
+    ("tasks_that_hold_a_process_are_named", held_by_tasks),
+    ("the_figures_of_each_process_are_its_own", figures),
     ("a_paused_connection_holds_who_leaves_as_long_as_its_grace_does", paused),
     ("a_reload_whose_successors_fail_keeps_the_old_ones", bad_reload),
     ("the_manager_is_replaced_within_a_second", manager_dies),
@@ -126,6 +130,9 @@ fn killed_worker() {
     assert!(client.is_over());
     let error = server.told.next("worker_error ");
     assert_eq!(error, format!("worker_error 1 {} None Some(9)", who.pid));
+    let again = server.told.next("again 1 ");
+    // At once, for it had been ready; but for the time that lies between any two forks of a place.
+    assert!((0..=50).contains(&again["again 1 ".len()..].parse().unwrap()), "{again}");
     assert_eq!(other.ask("echo x"), "x", "the other's connections live on");
     let (mut next, again) = server.client_of(1);
     assert_ne!(again.pid, who.pid);
@@ -196,6 +203,28 @@ fn quit() {
     assert!(members(server.pid()).is_empty());
 }
 
+fn second_term() {
+    let folder = Scratch::new();
+    let pid_file = folder.text("pid");
+    let settings = [TWO, &[("stop_grace", "1h"), ("pid_file", &pid_file)]].concat();
+    let mut server = Running::start(&settings, &["--user=idle"]);
+    let mut client = server.client();
+    client.say("slow 60000");
+    server.told.next("slow");
+    server.signal(Signal::TERM);
+    server.told.next("before_shutdown");
+    // Those that come close together are taken for one, and those that come when all is over kill it.
+    until("it has left", || {
+        server.signal(Signal::TERM);
+        (0..150).any(|_| {
+            std::thread::sleep(Duration::from_millis(1));
+            server.child.try_wait().unwrap().is_some()
+        })
+    });
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(client.is_over() && members(server.pid()).is_empty() && !exists(&folder.path("pid")));
+}
+
 fn exiting() {
     let mut server = Running::start(&[("workers", "1")], &[]);
     let mut client = server.client();
@@ -237,8 +266,122 @@ fn blocked() {
     assert_eq!(server.wait().code(), Some(0));
 }
 
+/// A reload has its own, longer or shorter than that of a stop; and a stop that comes in the middle of one has no more patience than any other.
+fn graces() {
+    let mut server = Running::start(&[("workers", "1"), ("reload_grace", "20s"), ("stop_grace", "200ms")], &[]);
+    let (mut client, mut forgotten) = (server.client(), server.client());
+    assert_eq!(client.ask("pause 350"), "paused");
+    assert_eq!(forgotten.ask("pause 60000"), "paused");
+    client.say("echo in time");
+    server.signal(Signal::USR1);
+    server.told.next("worker_exit 0 ");
+    assert_eq!(client.line(), "in time", "longer than a stop would have waited");
+    server.signal(Signal::TERM);
+    let line = server.log.next("still here, ");
+    assert!(line.contains("1 connections open ("), "{line}");
+    assert!(forgotten.is_over());
+    drop((client, forgotten));
+    assert_eq!(server.wait().code(), Some(0));
+
+    let mut server = Running::start(&[("workers", "1"), ("reload_grace", "100ms"), ("stop_grace", "20s")], &[]);
+    let (mut client, who) = server.client_of(0);
+    client.say("block 60000");
+    server.told.next("blocking");
+    server.signal(Signal::USR1);
+    let line = server.log.next("did not leave in time");
+    assert!(line.contains(&format!("worker 0 (pid {})", who.pid)), "{line}");
+    assert!(client.is_over());
+    assert_eq!(server.ask("echo next"), "next");
+    let mut client = server.client();
+    client.say("slow 300");
+    server.told.next("slow");
+    server.signal(Signal::TERM);
+    assert_eq!(client.line(), "waited", "longer than a reload would have waited");
+    drop(client);
+    assert_eq!(server.wait().code(), Some(0));
+    assert_eq!(server.log.count("still here"), 0);
+}
+
+fn held_by_tasks() {
+    let settings = [("workers", "1"), ("task_workers", "1"), ("stop_grace", "200ms")];
+    let mut server = Running::start(&settings, &[]);
+    let mut client = server.client();
+    let id = client.ask("task sleep 60000");
+    let id = id.strip_prefix("ok: ").expect("an id").to_owned();
+    server.told.next("asleep ");
+    drop(client);
+    server.signal(Signal::TERM);
+    let log: Vec<_> = {
+        assert_eq!(server.wait().code(), Some(0));
+        server.log.until_the_end().to_vec()
+    };
+    let line = |part: &str| log.iter().find(|line| line.contains(part)).unwrap_or_else(|| panic!("{part}: {log:#?}"));
+    // The worker says it itself; the task worker blocks, so the manager says it.
+    let said = line("still here, 0.2 s after it was asked to leave: ");
+    assert!(said.contains("worker 0[") && said.contains(&format!("1 tasks without an answer ({id} for ")), "{said}");
+    let said = line("did not leave in time, 0 connections open, 1 calls of the handler under way, the newest for ");
+    assert!(said.contains("] task worker 0 (pid "), "{said}");
+    assert!(said.contains(&format!("of which one runs task {id}: killing it")), "{said}");
+
+    let mut server = Running::start(&settings, &["--async-tasks"]);
+    let mut client = server.client();
+    let id = client.ask("task await ever");
+    let id = id.strip_prefix("ok: ").expect("an id").to_owned();
+    server.told.next("awaiting ever ");
+    drop(client);
+    server.signal(Signal::TERM);
+    until("the task worker itself says it", || server.log.count(&format!("1 task that it runs ({id})")) == 1);
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+fn figures() {
+    let mut server = Running::start(&[("workers", "2"), ("task_workers", "1")], &["--user=idle"]);
+    let (mut first, who) = server.client_of(0);
+    let (second, other) = server.client_of(1);
+    (0..3).for_each(|at| assert_eq!(first.ask(&format!("wait 20000 double {at}")), format!("ok: {}", 2 * at)));
+    let json = |client: &mut under_test::client::Client| -> serde_json::Value {
+        serde_json::from_str(&client.ask("json")).expect("JSON")
+    };
+    let mut stats = json(&mut first);
+    // A task is counted when it has ended, which its answer may overtake.
+    until("all tasks are counted", || {
+        stats = json(&mut first);
+        stats["tasks"] == 3
+    });
+    let all = stats["processes"].as_array().expect("processes").clone();
+    assert_eq!(all.iter().map(|one| one["id"].as_u64().unwrap()).collect::<Vec<_>>(), [0, 1, 2, 3]);
+    assert!(all.iter().all(|one| one["state"] == "serving"), "{all:?}");
+    assert_eq!((&all[0]["pid"], &all[1]["pid"]), (&who.pid.into(), &other.pid.into()));
+    // The call that asks is under way itself.
+    assert!(all[0]["busy"] == 1 && all[0]["busy_for"].is_object(), "{stats}");
+    assert!(all[1]["busy"] == 0 && all[1]["busy_for"].is_null(), "{stats}");
+    let sum = |key: &str| all.iter().map(|one| one[key].as_u64().unwrap()).sum::<u64>();
+    for key in ["connections", "requests", "accepted", "tasks"] {
+        assert_eq!(sum(key), stats[key].as_u64().unwrap(), "{key}: {stats}");
+    }
+    assert!(all[2]["tasks"] == 3 && all[0]["requests"].as_u64() > Some(4) && all[1]["accepted"] != 0, "{stats}");
+    assert_eq!(stats["starts"], 4);
+    assert_eq!((&stats["crashes"], &stats["reloads"]), (&0.into(), &0.into()));
+    let ledger = &stats["ledger"];
+    assert_eq!((&ledger["accepted"], &ledger["finished"], &ledger["lost"]), (&3.into(), &3.into(), &0.into()));
+    // What its dead lives have counted counts on in a place.
+    let before = all[1]["requests"].as_u64().unwrap();
+    send(other.pid, Signal::KILL);
+    server.told.next("worker_error ");
+    let (mut second_again, _) = server.client_of(1);
+    let stats = json(&mut second_again);
+    let one = &stats["processes"][1];
+    assert!(one["requests"].as_u64().unwrap() >= before + 2 && one["state"] == "serving", "{stats}");
+    assert_eq!((&stats["starts"], &stats["crashes"]), (&5.into(), &1.into()));
+    server.signal(Signal::USR1);
+    server.told.next("after_reload");
+    until("it is counted", || json(&mut server.client())["reloads"] == 1);
+    drop((first, second, second_again));
+    server.stop();
+}
+
 fn paused() {
-    // Of the shorter grace: idle connections are closed after a quarter, all after nine tenths.
+    // Idle connections are closed after a twelfth of the shorter grace, all after nine tenths of the one that counts.
     let mut server = Running::start(&[("workers", "1"), ("reload_grace", "20s"), ("stop_grace", "1200ms")], &[]);
     let mut client = server.client();
     assert_eq!(client.ask("pause 450"), "paused");

@@ -136,8 +136,17 @@ fn other_s_connection() {
     assert_eq!(second.line(), "across");
     assert_eq!(second.ask(&format!("sendto {} own", who.id)), "own");
     assert_eq!(second.line(), "ok: sent");
-    let mine: Vec<u64> = serde_json::from_str(&second.ask("connections")).unwrap();
+    let mine: Vec<u64> = serde_json::from_str(&second.ask("connections 100")).unwrap();
     assert!(mine.contains(&who.id));
+    // In pages, each of them once.
+    let more: Vec<_> = (0..3).map(|_| server.client_of(1)).collect();
+    let all = second.ask("connections 100");
+    assert!(all.matches(',').count() >= 3 && more.iter().all(|(_, who)| all.contains(&who.id.to_string())), "{all}");
+    for n in [1, 2, 3] {
+        assert_eq!(second.ask(&format!("connections {n}")), all, "{n} at a time");
+    }
+    assert_eq!(second.ask("connections 0"), "[]");
+    drop(more);
     // More than its buffer can ever hold is refused where it is sent, not lost on the way.
     let (mut failing, _) = server.client_of(0);
     failing.say(&format!("flood {} x 1 9000000", who.id));
@@ -340,8 +349,22 @@ fn timers() {
     server.told.next("fired 9");
     let ticks = server.told.all().iter().filter(|line| line.starts_with("tick ")).count();
     assert_eq!(ticks, 4, "it is over");
+    assert_eq!(client.ask("defer"), "set");
+    server.told.next("not yet deferred");
+    server.told.next("deferred");
+    for why in ["a deferred call: a deferred one: as it should", "a deferred call: panicked: in a deferred one"] {
+        until(why, || server.log.count(why) > 0);
+    }
+    let full = client.ask("timers");
+    assert!(full.starts_with("16384 16384 error: full: all room is taken, which is 16384 "), "{full}");
+    // Who leaves waits for a call that is under way.
+    assert_eq!(client.ask("afterslow 100"), "set");
+    server.told.next("timer begins");
     drop(client);
-    server.stop();
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(0));
+    server.told.next("timer ends");
+    server.told.next("worker_stop 0");
 }
 
 fn bad_timers() {

@@ -129,6 +129,7 @@ fn last_signal() {
     server.told.next("shutdown");
     (0..5).for_each(|_| server.signal(Signal::TERM));
     assert_eq!(server.wait().code(), Some(0));
+    assert!(server.log.next("shutdown took ").ends_with(" s, in which this process did nothing else"));
     assert!(!exists(&folder.path("pid")) && !exists(&folder.path("socket")));
 }
 

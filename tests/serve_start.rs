@@ -58,6 +58,10 @@ fn never_ready() {
     assert_eq!(count("starting another"), 0, "no manager is started again: {log:#?}");
     let told = server.told.until_the_end();
     assert_eq!(told.iter().filter(|line| line.starts_with("manager_start")).count(), 1);
+    let again: Vec<i64> =
+        told.iter().filter_map(|line| line.strip_prefix("again 0 ")).map(|wait| wait.parse().unwrap()).collect();
+    assert!(again.len() == 5 && again[4] == -1, "after the last death none is started: {again:?}");
+    assert!(again[0] > 0 && again[..4].is_sorted_by(|one, next| 2 * one <= *next + 1), "{again:?}");
     assert!(!told.iter().any(|line| line == "all are ready"));
     assert!(members(server.pid()).is_empty());
 }
@@ -284,7 +288,9 @@ fn notify() {
     let folder = Scratch::new();
     let told = Notified::at(&folder.path("notify"));
     let next = || told.next();
-    let mut starting: Command = command(&[("workers", "1"), ("task_workers", "1")], &[TCP]);
+    let file = format!("--config={}", folder.text("config"));
+    std::fs::write(folder.path("config"), "").unwrap();
+    let mut starting: Command = command(&[("workers", "1"), ("task_workers", "1")], &[TCP, &file]);
     let mut server = Running::by(starting.env("NOTIFY_SOCKET", folder.path("notify")));
     let ready = next();
     assert!(ready.starts_with(&format!("READY=1\nMAINPID={}\nSTATUS=tcp://127.0.0.1:", server.pid())), "{ready}");
@@ -293,6 +299,11 @@ fn notify() {
         assert!(next().starts_with("RELOADING=1\nMONOTONIC_USEC="));
         assert_eq!(next(), ready);
     }
+    // Also of a reload that does not come about.
+    std::fs::write(folder.path("config"), "nonsense").unwrap();
+    server.signal(Signal::HUP);
+    assert!(next().starts_with("RELOADING=1"));
+    assert_eq!(next(), ready);
     server.signal(Signal::TERM);
     assert_eq!(next(), "STOPPING=1");
     assert_eq!(server.wait().code(), Some(0));

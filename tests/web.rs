@@ -64,6 +64,12 @@ fn versions() {
     let twice = "|%{num_connects}";
     assert_eq!(curl(&["-w", twice, &url, &url]), "hello|1hello|0");
     assert_eq!(curl(&["-w", VERSION, &format!("{url}nowhere")]), "/nowhere|1.1 404 ");
+    // A head has a limit, which is said.
+    for (len, status) in [(60_000, 200), (70_000, 431)] {
+        let mut client = fleet.connect();
+        client.write(&format!("GET / HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n", "x".repeat(len))).expect("write");
+        assert_eq!(client.read(false).expect("a response").status, status, "{len}");
+    }
 }
 
 fn fails() {

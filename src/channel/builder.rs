@@ -179,7 +179,8 @@ impl Channel {
     /// All figures at once.
     ///
     /// # Errors
-    /// [`Error::TooManyParticipants`], for it takes the consumers' lock; [`Error::WouldDeadlock`] inside a closure of this channel's.
+    /// [`Error::TooManyParticipants`], for it takes the consumers' lock; [`Error::WouldDeadlock`] inside a closure of this channel's, and beside a
+    /// [`pop_session`](Channel::pop_session) of this thread's.
     ///
     /// # Examples
     /// ```

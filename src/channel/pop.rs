@@ -16,7 +16,7 @@ impl Channel {
     ///
     /// # Errors
     /// [`Error::Closed`](crate::Error::Closed) when the channel is closed and empty;
-    /// [`Error::WouldDeadlock`](crate::Error::WouldDeadlock) inside a closure of this channel's;
+    /// [`Error::WouldDeadlock`](crate::Error::WouldDeadlock) inside a closure of this channel's, and beside a [`pop_session`](Channel::pop_session) of this thread's;
     /// [`Error::TooManyParticipants`](crate::Error::TooManyParticipants).
     ///
     /// # Examples

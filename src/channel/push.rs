@@ -18,7 +18,8 @@ impl Channel {
     /// It is there for ever once this returned; a process that dies before that leaves nothing.
     ///
     /// # Errors
-    /// [`Error::TooLong`] for more than [`max_message`](Channel::max_message) bytes; [`Error::Closed`]; [`Error::TooManyParticipants`].
+    /// [`Error::TooLong`] for more than [`max_message`](Channel::max_message) bytes; [`Error::Closed`]; [`Error::WouldDeadlock`] beside a
+    /// [`push_session`](Channel::push_session) of this thread's, and where there is no room inside a closure of this channel's; [`Error::TooManyParticipants`].
     ///
     /// # Examples
     /// ```
@@ -88,7 +89,7 @@ impl Channel {
     /// Ends the channel: pushes fail from now on, pops take what is left and then fail as well. Doing it twice does nothing the second time.
     ///
     /// # Errors
-    /// [`Error::TooManyParticipants`].
+    /// [`Error::WouldDeadlock`] beside a [`push_session`](Channel::push_session) of this thread's; [`Error::TooManyParticipants`].
     ///
     /// # Examples
     /// ```

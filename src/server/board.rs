@@ -1,4 +1,4 @@
-//! The scoreboard: a cache line for each life, written by that life alone, read by everybody.
+//! The scoreboard: a cache line for each life, and one more for the task that it runs, written by that life alone, read by everybody.
 //!
 //! A place has three lines ([`crate::process::crew::slots`]), for in a reload three lives of it may overlap; so a worker that is leaving never writes
 //! into its successor's line. What is counted over the server's whole life stays in a line when its tenant goes, and the next one counts on: their sum is exact
@@ -13,7 +13,7 @@ use crate::shm::{Kind, Place, Region, Row, shared};
 use crate::sync::{AtomicU64, Ordering, clock};
 use crate::sys::identity::process_is_dead;
 use crate::task::Ledger;
-use crate::{Error, Result};
+use crate::{Error, Result, TaskId};
 
 shared! {
     pub(super) struct Line {
@@ -33,6 +33,9 @@ shared! {
         busy: AtomicU64,
         /// When the newest of them began.
         since: AtomicU64,
+        /// The task that is being run ([`TaskId::words`]); all 0: none.
+        task: [AtomicU64; 3],
+        pad: crate::shm::Pad<5>,
     }
 }
 
@@ -41,7 +44,7 @@ shared! {
         starts: AtomicU64,
         crashes: AtomicU64,
         reloads: AtomicU64,
-        /// 1: everybody is to leave.
+        /// Since when the manager stops everybody, in nanoseconds of the monotonic clock; 0: it does not.
         closing: AtomicU64,
         /// Deaths in a row in the place for which the manager gave up; 0: it did not.
         given_up: AtomicU64,
@@ -81,6 +84,12 @@ pub struct ProcessStats {
     pub busy: u64,
     /// For how long the newest of them has been under way; None when there is none.
     pub busy_for: Option<Duration>,
+    /// Requests answered and pieces of data received in its place, by all lives of it, the dead included.
+    pub requests: u64,
+    /// Connections accepted there.
+    pub accepted: u64,
+    /// Tasks run to their end there.
+    pub tasks: u64,
 }
 
 /// The figures of a server; each by itself is exact, and others go on counting while they are read.
@@ -145,7 +154,7 @@ impl Board {
     /// The calling process has the line from here on.
     pub(super) fn move_in(&self, slot: usize) {
         let Some(line) = self.line(slot) else { return };
-        for word in [&line.open, &line.busy, &line.since] {
+        for word in [&line.open, &line.busy, &line.since].into_iter().chain(&line.task) {
             word.store(0, Ordering::Relaxed);
         }
         line.began.store(clock::now(), Ordering::Relaxed);
@@ -199,6 +208,19 @@ impl Board {
         self.inner.totals.reloads.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// The manager stops everybody, or, when it begins, nobody.
+    pub(super) fn closes(&self, closes: bool) {
+        let since = if closes { clock::now() } else { 0 };
+        self.inner.totals.closing.store(since, Ordering::Relaxed);
+    }
+
+    /// For how long everybody has been told to leave; None while the server runs.
+    pub(super) fn closing_for(&self) -> Option<Duration> {
+        // Relaxed: a worker looks after the signal by which it is asked, which the manager sends later; and again and again.
+        let began = self.inner.totals.closing.load(Ordering::Relaxed);
+        (began > 0).then(|| since(began))
+    }
+
     /// The manager gives up: no worker was ever ready.
     pub(super) fn give_up(&self, deaths: u32) {
         self.inner.totals.given_up.store(deaths.max(1).into(), Ordering::Relaxed);
@@ -242,6 +264,21 @@ impl Board {
         }
     }
 
+    /// The task that the life runs from here on.
+    pub(super) fn runs(&self, slot: usize, task: Option<TaskId>) {
+        let Some(line) = self.line(slot) else { return };
+        for (word, value) in line.task.iter().zip(task.map_or([0; 3], TaskId::words)) {
+            word.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// The task that it runs. For logs: should the life move on meanwhile, it may be named in part after one and in part after another.
+    pub(super) fn running(&self, slot: usize) -> Option<TaskId> {
+        let line = self.line(slot)?;
+        let words = [0, 1, 2].map(|at| line.task[at].load(Ordering::Relaxed));
+        (words[2] > 0).then(|| TaskId::of_words(words))
+    }
+
     /// Connections of the life that has the line.
     pub(super) fn open(&self, slot: usize) -> u64 {
         self.line(slot).map_or(0, |line| line.open.load(Ordering::Relaxed))
@@ -255,6 +292,9 @@ impl Board {
         if busy > 0 {
             let long = since(line.since.load(Ordering::Relaxed)).as_secs_f64();
             text += &format!(", {busy} calls of the handler under way, the newest for {long:.1} s");
+        }
+        if let Some(id) = self.running(slot) {
+            text += &format!(", of which one runs task {id}");
         }
         text
     }
@@ -284,14 +324,20 @@ impl Board {
                 _ => continue,
             };
             let busy = line.busy.load(Ordering::Relaxed);
+            let id = slot / slots(1);
+            let lines = || self.inner.lines.iter().skip(slots(id)).take(slots(1));
+            let sum = |word: fn(&Line) -> &AtomicU64| lines().map(|line| word(line).load(Ordering::Relaxed)).sum();
             all.push(ProcessStats {
-                id: slot / slots(1),
+                id,
                 pid: tenant as u32,
                 state,
                 age: since(line.began.load(Ordering::Relaxed)),
                 connections: line.open.load(Ordering::Relaxed),
                 busy,
                 busy_for: (busy > 0).then(|| since(line.since.load(Ordering::Relaxed))),
+                requests: sum(|line| &line.requests),
+                accepted: sum(|line| &line.accepted),
+                tasks: sum(|line| &line.tasks),
             });
         }
         all

@@ -152,7 +152,8 @@ impl Builder {
     }
 
     /// Serves HTTP there (of an address without a scheme: TCP), by the service that `make` returns; it is called once in each worker. HTTP/1.1, and HTTP/2 with
-    /// prior knowledge. A client has 10 s for the head of a request, and of HTTP/1.1 may be silent for as long in the middle of its body; who serves HTTP/2 to
+    /// prior knowledge. A client has 10 s for the head of a request (or `heartbeat_idle_time`, where that is less), and of HTTP/1.1 may be silent for as long in the middle of
+    /// its body; one that takes nothing of a response for 10 s is given up. A head of HTTP/1.1 has at most 64 KiB. Who serves HTTP/2 to
     /// strangers limits by a layer of his own how long a request may take. Each request has the client's [`Peer`](super::Peer) among its extensions.
     ///
     /// # Errors
@@ -178,12 +179,14 @@ impl Builder {
         self
     }
 
-    /// Runs the server until a signal ends it: TERM and INT in good order, QUIT at once. USR1 renews workers and task workers, USR2 task workers only, HUP
+    /// Runs the server until a signal ends it: TERM and INT in good order, a second one of them and QUIT at once. USR1 renews workers and task workers, USR2 task workers only, HUP
     /// reads the settings again and renews all, WINCH opens the log again. USR1 to one of the workers or task workers renews that one.
     ///
     /// # Errors
-    /// Before anything is started: [`Error::BadSetting`] and the like for the settings; [`Error::Threads`] in a process that has more than one;
-    /// [`Error::Listen`]; [`Error::AlreadyRunning`]; [`Error::UnknownUser`]; [`Error::NoPorts`]. Afterwards: [`Error::NeverReady`] when no worker ever
+    /// Before anything is started: [`Error::BadSetting`], [`Error::UnknownSetting`], [`Error::BadToml`] and [`Error::BadAddress`] for the settings, [`Error::BadFile`] for the
+    /// files that they name; [`Error::Threads`] in a process that has more than one; [`Error::NoPorts`]; [`Error::OutOfRange`] for more than 1365 processes in all;
+    /// [`Error::UnknownUser`], [`Error::UnknownGroup`]; [`Error::AlreadyRunning`]; [`Error::Activation`]; [`Error::Listen`]; [`Error::NoStream`] for HTTP where datagrams
+    /// arrive; [`Error::Daemon`]; [`Error::AfterFork`] in a process of a server or pool; [`Error::System`]. Afterwards: [`Error::NeverReady`] when no worker ever
     /// became ready.
     pub fn run(self, handler: impl Handler) -> Result<()> {
         let config = self.source.read()?;
@@ -211,6 +214,7 @@ impl Builder {
         let mut inherited = passed()?;
         let notifier = Notifier::of_environment()?;
         ports.extend(config.addresses()?.into_iter().map(|address| (address, None)));
+        config.can_share(ports.iter().map(|(address, _)| address))?;
         if ports.is_empty() && users.is_empty() && config.task_workers == 0 {
             return Err(Error::NoPorts);
         }
@@ -292,5 +296,30 @@ fn privileges(config: &Config) -> Privileges {
 fn cpus(config: &Config) -> Result<Cpus> {
     let all = Cpus::allowed()?;
     let ignored = |cpu: &usize| config.cpu_affinity_ignore.iter().any(|other| *other as usize == *cpu);
-    Cpus::of(all.list().iter().copied().filter(|cpu| !ignored(cpu)))
+    let left: Vec<_> = all.list().iter().copied().filter(|cpu| !ignored(cpu)).collect();
+    if left.is_empty() {
+        return Err(Error::BadSetting {
+            key: "cpu_affinity_ignore".into(),
+            value: format!("{:?}", config.cpu_affinity_ignore),
+            allowed: format!("lists that leave one of those that this process may use, which are {all}"),
+        });
+    }
+    Cpus::of(left)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_with_threads_starts_no_server() {
+        let error = Server::builder().listen("tcp://127.0.0.1:0").unwrap().run(()).unwrap_err();
+        assert!(matches!(error, Error::Threads { call: "Server::run", threads: 2.. }), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_at_once() {
+        assert!(matches!(Server::builder().listen("127.0.0.1:80"), Err(Error::BadAddress { .. })));
+        assert!(matches!(Server::builder().listen_with("tcp://127.0.0.1", ()), Err(Error::BadAddress { .. })));
+    }
 }

@@ -38,9 +38,10 @@ pub struct WorkerError {
 /// | runs in | methods |
 /// |---|---|
 /// | master | `start`, `before_shutdown`, `shutdown` |
-/// | manager | `manager_start`, `manager_stop`, `worker_error`, `before_reload`, `after_reload`; one that takes long holds up the replacing of the dead |
+/// | manager | `manager_start`, `manager_stop`, `worker_error`, `before_reload`, `after_reload`; one that takes long holds up the replacing of the dead, which is logged |
 /// | worker | `worker_start` … `pipe_message` |
-/// | task worker | `task`; `worker_start`, `worker_exit`, `worker_stop`, `pipe_message` too |
+/// | task worker | `task`; `worker_start`, `worker_exit`, `worker_stop`, `pipe_message` too, and `finish` for tasks of its own |
+/// | user process | the same but for `task` |
 ///
 /// # Examples
 /// ```
@@ -76,7 +77,7 @@ pub trait Handler: 'static {
     /// They are.
     fn after_reload(&self) {}
 
-    /// First of all in each worker and task worker. An error ends the process: it could not boot.
+    /// First of all in each worker, task worker and user process. An error ends the process: it could not boot.
     async fn worker_start(&self, worker: &Worker) -> Result<()> {
         Ok(())
     }
@@ -113,7 +114,7 @@ pub trait Handler: 'static {
     async fn buffer_empty(&self, worker: &Worker, conn: &Conn) -> Result<()> {
         Ok(())
     }
-    /// What came of a task that this worker submitted and nobody waits for.
+    /// What came of a task that this process submitted and nobody waits for.
     async fn finish(&self, worker: &Worker, task: TaskId, result: Result<Vec<u8>>) -> Result<()> {
         Ok(())
     }

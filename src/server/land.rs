@@ -5,12 +5,13 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use super::board::{Board, Stats};
 use super::calls::{Calls, guarded_now};
 use super::config::Config;
 use super::handle::stats;
-use super::listen::open::Listener;
+use super::listen::open::{Listener, Opening};
 use super::log::{Level, Log};
 use super::pidfile::PidFile;
 use super::ports::Port;
@@ -24,6 +25,9 @@ use crate::process::roll::Roll;
 use crate::process::title::Title;
 use crate::task::{TaskQueue, TaskSize};
 use crate::{Region, Result, Timer};
+
+/// From so long on a plain function of the handler's is told to take long.
+const LONG: Duration = Duration::from_millis(250);
 
 /// Where the settings come from: what the program set, and over it a file and the environment, where it said so.
 #[derive(Clone)]
@@ -109,7 +113,7 @@ impl Land {
         // In one region, so that all of them cost every process one descriptor.
         let region = Region::new("heaps", slots(places) * Timer::memory_for(TIMERS))?;
         let heaps = (0..slots(places)).map(|_| Timer::new_in(&region, TIMERS)).collect::<Result<Vec<_>>>()?;
-        Ok(Land {
+        let land = Land {
             board: Board::new(places)?,
             places_bus: Bus::new(&inboxes, size)?,
             lines_bus: Bus::for_first(slots(config.workers as usize), &lines, size)?,
@@ -128,7 +132,10 @@ impl Land {
             cpus,
             // The last thing that is made.
             descriptors: std::fs::read_dir("/proc/self/fd").map_or(0, |all| all.count() as u64),
-        })
+        };
+        // Only now it is known how many descriptors are left for connections.
+        land.config.borrow().fits(land.descriptors)?;
+        Ok(land)
     }
 
     pub(super) fn workers(&self) -> usize {
@@ -139,14 +146,21 @@ impl Land {
         self.config.borrow().task_workers as usize
     }
 
-    /// Calls one of the handler's plain functions; what goes wrong in it is told, and that is all.
+    /// Calls one of the handler's plain functions; what goes wrong in it is told, and that is all. So is one that takes long, for nobody is replaced meanwhile.
     pub(super) fn hook(&self, what: &str, call: impl FnOnce(&dyn Calls)) {
+        let began = Instant::now();
         let called = guarded_now(|| {
             call(&*self.calls);
             Ok(())
         });
         if let Err(why) = called {
             self.log.line(Level::Error, format_args!("{what}: {why}"));
+        }
+        let took = began.elapsed();
+        if took >= LONG {
+            let took = took.as_secs_f64();
+            self.log
+                .line(Level::Warning, format_args!("{what} took {took:.1} s, in which this process did nothing else"));
         }
     }
 
@@ -192,9 +206,15 @@ impl Land {
     /// As when they were read first; then all is left as it was.
     pub(super) fn reconfigure(&self) -> Result<Vec<String>> {
         let new = self.source.read()?;
-        let mut config = self.config.borrow_mut();
-        config.take_over(&new);
-        Ok(config.differing(&new))
+        let mut next = self.config.borrow().clone();
+        next.take_over(&new);
+        // Each by itself is right, and what is heeded of the new ones has to fit to what is left of the old ones too.
+        next.validate()?;
+        next.fits(self.descriptors)?;
+        Opening::of(&next)?;
+        let differing = next.differing(&new);
+        *self.config.borrow_mut() = next;
+        Ok(differing)
     }
 
     /// The figures of the whole server.
@@ -228,8 +248,25 @@ impl Land {
     }
 }
 
-/// Of the bytes that may wait: each task takes about 2 KiB.
+/// Of the bytes that may wait: each task takes about 2 KiB. The range of the setting is that of the queue.
 fn task_size(config: &Config) -> TaskSize {
-    let tasks = usize::try_from(config.task_queue_bytes / 2048).unwrap_or(usize::MAX).clamp(16, 65_536);
+    let tasks = usize::try_from(config.task_queue_bytes / 2048).unwrap_or(usize::MAX);
     TaskSize { tasks, attempts: config.task_attempts, ..TaskSize::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_is_allowed_of_tasks_is_given() {
+        let roll = Roll::new(3).unwrap();
+        for (bytes, attempts, tasks) in [(64 << 10, 1, 32), (8 << 20, 2, 4096), (128 << 20, 31, 65_536)] {
+            let config = Config::default().task_queue_bytes(bytes).task_attempts(attempts);
+            config.validate().unwrap();
+            let size = task_size(&config);
+            assert_eq!((size.tasks, size.attempts), (tasks, attempts));
+            TaskQueue::new(&roll, size).unwrap();
+        }
+    }
 }

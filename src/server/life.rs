@@ -16,7 +16,7 @@ use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::process::Signal;
@@ -39,7 +39,7 @@ use super::mail::Mail;
 use super::parting::linger;
 use super::ports::{self, Terms};
 use super::timers::Timers;
-use super::worker::{Inner, Worker};
+use super::worker::{Inner, LOOK, Worker};
 use crate::process::crew::{Member, ORPHAN, Post, Role};
 use crate::process::word::What;
 use crate::sys::fork::seal_structures;
@@ -194,17 +194,14 @@ async fn work(land: &Rc<Land>, worker: &Worker, asked: &AsyncFd<OwnedFd>, leave:
     if let Err(why) = worker.call(guarded(calls.worker_exit(worker))).await {
         worker.complain(format_args!("worker_exit: {why}"));
     }
-    let grace = {
-        let config = land.config.borrow();
-        config.reload_grace.min(config.stop_grace)
-    };
     // Spoken before the end, for who is killed says nothing.
-    if tokio::time::timeout(grace * 9 / 10, worker.all_done()).await.is_err() {
-        worker.complain(format_args!(
-            "still here, {:.1} s after it was asked to leave: {}",
-            (grace * 9 / 10).as_secs_f64(),
-            worker.holds()
-        ));
+    let late = tokio::select! {
+        biased;
+        () = worker.all_done() => None,
+        late = nearly_over(land) => Some(late.as_secs_f64()),
+    };
+    if let Some(late) = late {
+        worker.complain(format_args!("still here, {late:.1} s after it was asked to leave: {}", worker.holds()));
         // Written out and closed, which is more than their clients would get from a worker that is killed.
         worker.inner.conns.borrow().values().for_each(Conn::close);
         worker.all_done().await;
@@ -213,6 +210,29 @@ async fn work(land: &Rc<Land>, worker: &Worker, asked: &AsyncFd<OwnedFd>, leave:
         worker.complain(format_args!("worker_stop: {why}"));
     }
     Ok(LEFT)
+}
+
+/// Resolves when nine tenths of the time are over in which this process, which was asked just now, has to leave: in a reload `reload_grace`, in a stop `stop_grace`; and who
+/// leaves in a reload when the stop comes has no longer than the others. After how long that was.
+async fn nearly_over(land: &Land) -> Duration {
+    let (reload, stop) = {
+        let config = land.config.borrow();
+        (config.reload_grace * 9 / 10, config.stop_grace * 9 / 10)
+    };
+    let (asked, board) = (Instant::now(), &land.board);
+    if board.closing_for().is_some() {
+        tokio::time::sleep(stop).await;
+        return stop;
+    }
+    loop {
+        let gone = asked.elapsed();
+        let end = board.closing_for().map_or(reload, |since| reload.min((gone + stop).saturating_sub(since)));
+        if end <= gone {
+            return end;
+        }
+        // A stop that comes meanwhile is not told to who leaves already.
+        tokio::time::sleep((end - gone).min(LOOK)).await;
+    }
 }
 
 /// Timers, messages, what others send to its connections, and answers: they run until the process ends (messages until it is asked to), and hold nobody up.
@@ -265,12 +285,14 @@ async fn run_tasks(land: &Land, worker: &Worker) -> Result<()> {
             () = worker.exiting() => return Ok(()),
             task = desk.take() => task?,
         };
-        let id = task.id();
+        let (id, slot) = (task.id(), worker.inner.member.slot);
+        land.board.runs(slot, Some(id));
         let done = if land.async_tasks {
             worker.call(guarded(land.calls.task_async(worker, &task))).await
         } else {
             worker.call(async { guarded_now(|| land.calls.task(worker, &task)) }).await
         };
+        land.board.runs(slot, None);
         worker.count(Count::Task);
         let told = match &done {
             Ok(result) => task.finish(result),

@@ -57,6 +57,7 @@ pub(super) fn manage(land: Rc<Land>, post: Post) -> i32 {
         if !land.board.take_over(PATIENCE) {
             land.log.line(Level::Error, "a process of the manager before this one is still there");
         }
+        land.board.closes(false);
         land.purge(0..slots(land.workers()));
         let missing = (0..land.workers() + land.task_workers()).collect();
         let mut manager = Manager { land: land.clone(), mouth, lifeline, orphaned: false, missing, told_ready: false };
@@ -150,6 +151,8 @@ impl Trade for Manager {
         match told {
             Told::Started { .. } => self.land.board.started(),
             Told::Ready { member, .. } => self.ready(member),
+            // Before anybody is asked.
+            Told::Closing => self.land.board.closes(true),
             Told::Vacated { member, crashed, .. } => self.vacated(member, crashed),
             Told::Died { member, pid, end, again } => self.died(member, pid, end, again),
             Told::Reloading => self.land.hook("before_reload", |calls| calls.before_reload()),

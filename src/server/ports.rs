@@ -231,3 +231,21 @@ async fn receive(socket: Rc<Datagrams>, calls: Rc<dyn Calls>, worker: Worker) {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::config::Config;
+    use crate::server::listen::open::{Opening, open};
+
+    #[test]
+    fn http_is_not_for_datagrams() {
+        let how = Opening::of(&Config::default()).unwrap();
+        let at = |text: &str| vec![open(&Address::parse(text).unwrap(), &how).unwrap()];
+        let http = || Serve::Http(Rc::new(|_: &Worker| -> ServeOne { unreachable!("no worker is there") }));
+        let error = Port::new(at("udp://127.0.0.1:0"), http()).err().unwrap().to_string();
+        assert!(error.starts_with("cannot serve HTTP at udp://127.0.0.1:"), "{error}");
+        assert!(Port::new(at("tcp://127.0.0.1:0"), http()).is_ok());
+        assert!(Port::new(at("udp://127.0.0.1:0"), Serve::Calls(Rc::new(()))).is_ok());
+    }
+}

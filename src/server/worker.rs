@@ -26,7 +26,19 @@ use crate::task::Sender;
 use crate::{Error, Result, TaskId, TimerId};
 
 /// Between two looks at what a process that leaves still waits for, where nobody tells it.
-const LOOK: Duration = Duration::from_millis(10);
+pub(super) const LOOK: Duration = Duration::from_millis(10);
+
+/// So many of a kind are named when it is told what a process waits for.
+const NAMED: usize = 3;
+
+/// In brackets; of many the first few.
+fn names(all: impl Iterator<Item = impl fmt::Display>) -> String {
+    let mut some: Vec<_> = all.take(NAMED + 1).map(|one| one.to_string()).collect();
+    if some.len() > NAMED {
+        some[NAMED] = "…".to_owned();
+    }
+    if some.is_empty() { String::new() } else { format!(" ({})", some.join(", ")) }
+}
 
 pub(super) struct Inner {
     pub(super) member: Member,
@@ -122,7 +134,8 @@ impl Worker {
         self.inner.handle.stats()
     }
 
-    /// Calls `f` once, after `delay`: 1 ms ..= a day. What it was in the middle of when this process ends is cut off.
+    /// Calls `f` once, after `delay`: 1 ms ..= a day; see [`defer`](Worker::defer) for no delay. A process that leaves waits for calls that are under way, as long as its
+    /// grace lasts, and for none that are to come.
     ///
     /// # Errors
     /// [`Error::BadDelay`]; [`Error::Full`] with 16 384 timers.
@@ -152,7 +165,20 @@ impl Worker {
         self.inner.timers.clear(id)
     }
 
-    /// Submits a task, waiting for room; what comes of it is told to `finish`.
+    /// Calls `f` as soon as this process comes to it, once what runs now waits or has ended: what [`after`](Worker::after) with no delay would be.
+    pub fn defer<F>(&self, f: impl FnOnce() -> F + 'static)
+    where
+        F: Future<Output = Result<()>> + 'static,
+    {
+        let of = self.clone();
+        self.spawn(async move {
+            if let Err(why) = of.call(guarded(async { f().await })).await {
+                of.complain(format_args!("a deferred call: {why}"));
+            }
+        });
+    }
+
+    /// Submits a task of up to 256 MiB, waiting for room: in the queue, and while 256 tasks of this process have no answer yet. What comes of it is told to `finish`.
     ///
     /// # Errors
     /// [`Error::NoTaskWorkers`]; [`Error::TooLong`]; [`Error::System`].
@@ -184,7 +210,7 @@ impl Worker {
         self.inner.handle.task_all(list, timeout).await
     }
 
-    /// Sends a message to the process in place `to`, waiting for room in its inbox. Messages of one process to another arrive in order. Who takes over the place
+    /// Sends a message of up to 256 MiB to the process in place `to`, waiting for room in its inbox. Messages of one process to another arrive in order. Who takes over the place
     /// takes over the inbox. Two that wait for room in each other's inbox inside `pipe_message` wait for ever: spawn it there, or try.
     ///
     /// # Errors
@@ -295,20 +321,24 @@ impl Worker {
     /// What keeps this process from leaving, in words.
     pub(super) fn holds(&self) -> String {
         let inner = &*self.inner;
-        let conns: Vec<_> =
-            inner.conns.borrow().values().take(3).map(|conn| format!("{} of {}", conn.id(), conn.peer())).collect();
+        let (board, slot) = (&inner.land.board, inner.member.slot);
+        let conns = inner.conns.borrow();
+        let conns = conns.values().map(|conn| format!("{} of {}", conn.id(), conn.peer()));
+        let tasks = inner.handle.inner.sender.as_ref().map_or_else(Vec::new, |sender| sender.oldest(NAMED + 1));
+        let tasks = tasks.into_iter().map(|(id, age)| format!("{id} for {:.1} s", age.as_secs_f64()));
         let mut all = Vec::new();
-        let mut say = |n: usize, what: &str| {
+        let mut say = |n: usize, what: &str, names: String| {
             if n > 0 {
-                all.push(format!("{n} {what}"));
+                all.push(format!("{n} {what}{names}"));
             }
         };
-        say(usize::try_from(inner.land.board.open(inner.member.slot)).unwrap_or(usize::MAX), "connections open");
-        say(inner.unanswered(), "tasks without an answer");
-        say(inner.under_way.get(), "futures in all");
-        say(inner.timers.len(), "timers (which nobody waits for)");
-        let names = if conns.is_empty() { String::new() } else { format!(" ({}, …)", conns.join(", ")) };
-        format!("{}{names}", all.join(", "))
+        let open = usize::try_from(board.open(slot)).unwrap_or(usize::MAX);
+        say(open, "connections open", names(conns));
+        say(inner.unanswered(), "tasks without an answer", names(tasks));
+        say(board.running(slot).iter().len(), "task that it runs", names(board.running(slot).into_iter()));
+        say(inner.under_way.get(), "futures in all", String::new());
+        say(inner.timers.len(), "timers (which nobody waits for)", String::new());
+        all.join(", ")
     }
 
     pub(super) fn leaving(&self) -> watch::Receiver<bool> {

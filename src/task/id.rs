@@ -34,6 +34,15 @@ impl TaskId {
     pub fn sequence(self) -> u64 {
         self.sequence
     }
+
+    /// For shared memory; the last of them is never 0.
+    pub(crate) fn words(self) -> [u64; 3] {
+        [self.from.slot.into(), self.from.generation, self.sequence]
+    }
+
+    pub(crate) fn of_words([slot, generation, sequence]: [u64; 3]) -> TaskId {
+        TaskId { from: Address { slot: slot as u32, generation }, sequence }
+    }
 }
 
 impl fmt::Display for TaskId {

@@ -61,6 +61,7 @@
 mod desk;
 mod estate;
 mod id;
+mod outstanding;
 mod send;
 mod state;
 mod told;

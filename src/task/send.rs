@@ -1,6 +1,6 @@
 //! The sender's end: submit, and what comes back.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::TaskId;
 use super::desk::{Desk, INLINE, Outcome, ticket, unhurried};
+use super::outstanding::Outstanding;
 use super::told::{HEAD, Told};
 use crate::process::roll::Tenancy;
 use crate::process::vault::NO_ACCOUNT;
@@ -36,7 +37,7 @@ pub(super) enum Want {
 /// What one process knows of the tasks that it has submitted.
 pub(super) struct Books {
     /// By sequence: not answered yet.
-    pub(super) out: HashMap<u64, Want>,
+    pub(super) out: Outstanding,
     /// Came, and nobody has asked for them yet.
     come: VecDeque<Answer>,
 }
@@ -44,7 +45,7 @@ pub(super) struct Books {
 /// Submits tasks and receives their answers; see [`TaskQueue::sender`](super::TaskQueue::sender). Of the thread that has the slot.
 pub struct Sender {
     desk: Arc<Desk>,
-    tenancy: Tenancy,
+    pub(super) tenancy: Tenancy,
     books: Mutex<Books>,
     /// Something has been put among those that came.
     came: Notify,
@@ -87,7 +88,7 @@ impl Desk {
 
 impl Sender {
     pub(super) fn new(desk: Arc<Desk>, tenancy: Tenancy) -> Result<Sender> {
-        let books = Books { out: HashMap::new(), come: VecDeque::new() };
+        let books = Books { out: Outstanding::default(), come: VecDeque::new() };
         let sender = Sender { desk, tenancy, books: Mutex::new(books), came: Notify::new() };
         // What came for those who had the slot before.
         while sender.pump()? {}

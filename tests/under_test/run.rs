@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use commons::server::{Server, Worker};
+use commons::server::{Config, Server, Worker};
 use commons::{AtomicLong, Result};
 
 use super::server::{UnderTest, failed, tell};
@@ -35,6 +35,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         let (what, value) = argument.split_once('=').unwrap_or((argument, ""));
         builder = match what {
             "--listen" => builder.listen(value)?,
+            "--base" => builder.workers(9).config(Config::default().workers(3).task_workers(2)),
             "--config" => builder.config_file(value),
             "--user" => {
                 let (kind, early) = (value.to_owned(), value == "panics early");

@@ -48,6 +48,7 @@ pub(super) struct UnderTest {
 
 impl UnderTest {
     async fn command(&self, worker: &Worker, conn: &Conn, line: &str) -> Result<()> {
+        assert!(!worker.is_task_worker());
         let mut words = line.split(' ');
         let command = words.next().unwrap_or_default();
         let mut word = || words.next();
@@ -157,7 +158,15 @@ impl UnderTest {
             }
             "closeid" => outcome(worker.close(ConnId::from(number::<u64>(word()))).await.map(|()| "closed")),
             "connections" => {
-                format!("{:?}", worker.connections(None, 100).into_iter().map(u64::from).collect::<Vec<_>>())
+                let n = number(word());
+                let (mut all, mut pages) = (worker.connections(None, n), 1);
+                while let Some(last) = all.last().copied().filter(|_| pages < 100) {
+                    let page = worker.connections(Some(last), n);
+                    assert!(page.len() <= n);
+                    all.extend(page);
+                    pages += 1;
+                }
+                format!("{:?}", all.into_iter().map(u64::from).collect::<Vec<_>>())
             }
             "message" => {
                 let (to, first, n, len): (usize, usize, usize, usize) =
@@ -239,6 +248,37 @@ impl UnderTest {
                 outcome(result.map(|bytes| format!("{} {}", bytes.len(), bytes == expected)))
             }
             "handle" => super::handle::ask(worker).await?,
+            // The timer's call takes longer than its worker would need to leave.
+            "afterslow" => {
+                let wait = millis(word());
+                worker.after(Duration::from_millis(1), move || async move {
+                    tell("timer begins");
+                    tokio::time::sleep(wait).await;
+                    tell("timer ends");
+                    Ok(())
+                })?;
+                "set".to_owned()
+            }
+            "defer" => {
+                worker.defer(|| async {
+                    tell("deferred");
+                    Ok(())
+                });
+                worker.defer(|| async { Err(failed("a deferred one")) });
+                worker.defer(|| async { panic!("in a deferred one") });
+                tell("not yet deferred");
+                "set".to_owned()
+            }
+            // As many as there is room for; how many those were, and what the next one says.
+            "timers" => {
+                let day = Duration::from_secs(86_400);
+                let all: Vec<_> = (0..20_000).map_while(|_| worker.after(day, || async { Ok(()) }).ok()).collect();
+                let more = worker.after(day, || async { Ok(()) });
+                let cleared = all.iter().filter(|id| worker.clear(**id).is_ok_and(|was| was)).count();
+                format!("{} {cleared} {}", all.len(), outcome(more.map(|_| "set")))
+            }
+            "peer" => conn.peer().to_string(),
+            "json" => serde_json::to_string(&worker.stats()).map_err(|_| failed("JSON"))?,
             "untilexit" => {
                 tell("waiting for the end");
                 worker.exiting().await;
@@ -248,6 +288,8 @@ impl UnderTest {
             "shared" => self.shared.add(number(word())).to_string(),
             "stats" => {
                 let stats = worker.stats();
+                let by_handle = worker.handle().stats();
+                assert_eq!((stats.starts, stats.reloads), (by_handle.starts, by_handle.reloads));
                 format!(
                     "connections={} accepted={} requests={} tasks={} crashes={}",
                     stats.connections, stats.accepted, stats.requests, stats.tasks, stats.crashes
@@ -282,6 +324,7 @@ impl Handler for UnderTest {
     }
     fn worker_error(&self, error: &WorkerError) {
         tell(format_args!("worker_error {} {} {:?} {:?}", error.id, error.pid, error.status, error.signal));
+        tell(format_args!("again {} {}", error.id, error.again.map_or(-1, |wait| wait.as_millis().cast_signed())));
         self.plain("worker_error");
     }
     fn before_reload(&self) {
@@ -377,6 +420,7 @@ impl Handler for UnderTest {
                 }
             }
             "exit" => worker.exiting().await,
+            "ever" => std::future::pending().await,
             "death" if tried == 1 => std::future::pending().await,
             _ => {}
         }
@@ -385,6 +429,7 @@ impl Handler for UnderTest {
     }
     fn task(&self, worker: &Worker, task: &Task) -> Result<Vec<u8>> {
         self.fails_at("task")?;
+        assert!(worker.is_task_worker());
         if let Some(data) = task.data().strip_prefix(b"reverse ") {
             return Ok(data.iter().rev().copied().collect());
         }

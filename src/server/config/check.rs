@@ -23,10 +23,7 @@ impl Config {
         if !each_once(&addresses) {
             return Err(clash("listen", &format!("{:?}", self.listen), "each address once"));
         }
-        if self.reuse_port && !addresses.iter().any(Address::can_share_port) {
-            return Err(clash("reuse_port", &true, "only with a tcp or udp address in listen"));
-        }
-        self.limits()?;
+        self.fits(0)?;
         self.requests("max_request_grace", self.max_request_grace, self.max_request)?;
         self.requests("task_max_request_grace", self.task_max_request_grace, self.task_max_request)?;
         if self.task_max_request > 0 && self.task_workers == 0 {
@@ -36,6 +33,17 @@ impl Config {
         self.keepalive()?;
         self.affinity()?;
         self.paths()
+    }
+
+    /// Whether there is a port at which each worker can have a socket of its own, of all there are: the program has perhaps named more than stand in `listen`.
+    ///
+    /// # Errors
+    /// [`Error::BadSetting`].
+    pub(crate) fn can_share<'a>(&self, mut addresses: impl Iterator<Item = &'a Address>) -> Result<()> {
+        if self.reuse_port && !addresses.any(Address::can_share_port) {
+            return Err(clash("reuse_port", &true, "only with a tcp or udp address to listen on"));
+        }
+        Ok(())
     }
 
     /// `listen`, parsed.
@@ -69,12 +77,16 @@ impl Config {
         by_lot(self.task_max_request, self.task_max_request_grace, lot)
     }
 
-    fn limits(&self) -> Result<()> {
-        let files = open_files();
-        let each = Self::connections_of_a_worker(files);
+    /// Whether the limit of open files allows for as many connections as are promised, where each process has `taken` descriptors before it has any.
+    ///
+    /// # Errors
+    /// [`Error::BadSetting`].
+    pub(crate) fn fits(&self, taken: u64) -> Result<()> {
+        let (files, not_free) = (open_files(), RESERVED + taken);
+        let each = Self::connections_of_a_worker(files.saturating_sub(taken));
         let possible = each.saturating_mul(self.workers.into());
         if each == 0 {
-            let allowed = format!("more than {RESERVED} for a server");
+            let allowed = format!("more than {not_free} for a server");
             return Err(Error::BadSetting {
                 key: "the limit of open files (ulimit -n)".into(),
                 value: files.to_string(),
@@ -88,7 +100,8 @@ impl Config {
                 "max_connections",
                 &asked,
                 &format!(
-                    "{workers}..={possible} with {workers} workers and a limit of {files} open files (ulimit -n) for each"
+                    "{workers}..={possible} with {workers} workers and a limit of {files} open files (ulimit -n) for each, \
+                     of which {not_free} are for other things"
                 ),
             )),
             _ => Ok(()),

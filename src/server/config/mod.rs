@@ -152,9 +152,9 @@ settings! {
     /// Task workers.
     task_workers: plain u32 = 0, "0..=1024", |n| (0..=MAX_PROCESSES).contains(n);
     /// How often a task is tried before it is reported lost.
-    task_attempts: plain u32 = 2, "1..=100", |n| (1..=100).contains(n);
-    /// Room for tasks that wait, in bytes.
-    task_queue_bytes: plain u64 = 8 * MIB, "64K..=16G", |n| (64 * KIB..=16 * GIB).contains(n);
+    task_attempts: plain u32 = 2, "1..=31", |n| (1..=31).contains(n);
+    /// Room for tasks that wait or run, in bytes: 2 KiB for each. What is longer than 1 KiB lies elsewhere, for which there is as much room as is used, up to 256 MiB.
+    task_queue_bytes: plain u64 = 8 * MIB, "64K..=128M", |n| (64 * KIB..=128 * MIB).contains(n);
     /// Room for messages between processes, in bytes for each receiver. A worker takes it up to four times: for messages, and three times, of which one is in use
     /// except in reloads, for what others send to its connections. Memory is taken as it is used, and kept.
     message_queue_bytes: plain u64 = MIB, "64K..=256M", |n| (64 * KIB..=256 * MIB).contains(n);
@@ -168,9 +168,10 @@ settings! {
     task_max_request: plain u32 = 0, "0..=4294967295", |_| true;
     /// As `max_request_grace`, of task workers.
     task_max_request_grace: some u32 = None, "0..=4294967295", |_| true;
-    /// A connection on which nothing arrives for so long is closed; zero: never.
+    /// A connection on which nothing arrives for so long is closed; zero: never. Of HTTP/1.1 that holds between two requests, where it is
+    /// never more than 10 s; of HTTP/2 a client stays that answers pings.
     heartbeat_idle_time: plain Duration = Duration::ZERO, "0 or 10ms..=1d", |d| d.is_zero() || (MILLISECOND * 10..=DAY).contains(d);
-    /// How long a send may wait for a client that does not read before the connection is given up; zero: for ever.
+    /// How long a send may wait for a client that does not read before the connection is given up; zero: for ever. Of HTTP/1.1 it is always 10 s.
     send_timeout: plain Duration = Duration::ZERO, "0 or 10ms..=1d", |d| d.is_zero() || (MILLISECOND * 10..=DAY).contains(d);
     /// The most output of one connection that is kept, in bytes; whoever sends more waits.
     socket_buffer_size: plain u64 = 8 * MIB, "4K..=1G", |n| (4 * KIB..=GIB).contains(n);
@@ -178,11 +179,11 @@ settings! {
     buffer_high_watermark: some u64 = None, "1..=1G", |n| n.is_none_or(|n| (1..=GIB).contains(&n));
     /// Down to so many bytes of waiting output a full connection counts as empty again.
     buffer_low_watermark: plain u64 = 0, "0..=1G", |n| *n <= GIB;
-    /// The kernel's buffer for what a connection receives, in bytes; 0: as the kernel thinks best.
+    /// The kernel's buffer for what a connection receives, in bytes, no more than its net.core.rmem_max; 0: as the kernel thinks best.
     kernel_receive_buffer: plain u64 = 0, "0 or 4K..=256M", |n| *n == 0 || (4 * KIB..=256 * MIB).contains(n);
-    /// The kernel's buffer for what a connection sends, in bytes; 0: as the kernel thinks best.
+    /// The kernel's buffer for what a connection sends, in bytes, no more than its net.core.wmem_max; 0: as the kernel thinks best.
     kernel_send_buffer: plain u64 = 0, "0 or 4K..=256M", |n| *n == 0 || (4 * KIB..=256 * MIB).contains(n);
-    /// Connections that may wait for a worker; unset: 4096, or net.core.somaxconn where that is less.
+    /// Connections that may wait for a worker, no more than net.core.somaxconn; unset: 4096, or that where it is less.
     backlog: some u32 = None, "1..=65535", |n| n.is_none_or(|n| (1..=65_535).contains(&n));
     /// A listening socket for each worker (SO_REUSEPORT) instead of one for all. Which worker gets a connection is then up to the kernel's hash.
     reuse_port: plain bool = false, "true or false", |_| true;
@@ -202,11 +203,12 @@ settings! {
     tcp_user_timeout: plain Duration = Duration::ZERO, "0 or 1ms..=1d", |d| d.is_zero() || (MILLISECOND..=DAY).contains(d);
     /// A connection is shown to a worker only when data has arrived, or this time is over; zero: at once.
     tcp_defer_accept: plain Duration = Duration::ZERO, "0s..=3600s, in whole seconds", |d| d.is_zero() || whole_seconds(*d, 3600);
-    /// Connections that may wait with data in their first packet; 0: none.
+    /// Connections that may wait with data in their first packet, no more than net.core.somaxconn; 0: none.
     tcp_fastopen: plain u32 = 0, "0..=65535", |n| *n <= 65_535;
     /// How long a process may take to leave when the server stops, before it is killed.
     stop_grace: plain Duration = Duration::from_secs(5), "1ms..=1h", |d| (MILLISECOND..=HOUR).contains(d);
-    /// How long a process may take to leave when it is replaced, before it is killed.
+    /// How long a process may take to leave when it is replaced, before it is killed. When nine tenths of it are over, or in a stop of `stop_grace`, it says in the log what it
+    /// still waits for, and closes its connections.
     reload_grace: plain Duration = Duration::from_secs(30), "1ms..=1d", |d| (MILLISECOND..=DAY).contains(d);
     /// How long a process may take to become ready, before it is killed.
     boot_deadline: plain Duration = Duration::from_secs(30), "10ms..=1h", |d| (MILLISECOND * 10..=HOUR).contains(d);
@@ -214,7 +216,8 @@ settings! {
     user: text String = None, "the name of a user", |name| name.as_ref().is_none_or(|name| is_name(name));
     /// Workers run with this group; unset: the user's.
     group: text String = None, "the name of a group", |name| name.as_ref().is_none_or(|name| is_name(name));
-    /// Workers see only what is below this directory.
+    /// Workers see only what is below this directory. Where that, or `user`, keeps them from opening the log again at WINCH, they say so and go on with the old file until they
+    /// are renewed.
     chroot: text PathBuf = None, "an absolute path", |path| path.as_ref().is_none_or(|path| is_path(path) && path.is_absolute());
     /// Where the master's process id is written, and locked for the server's life.
     pid_file: text PathBuf = None, "a path", |path| path.as_ref().is_none_or(|path| is_path(path));

@@ -27,7 +27,7 @@ listen = ["tcp://127.0.0.1:9501", "unix:///run/x.sock"]
 workers = 3
 task_workers = 2
 task_attempts = 5
-task_queue_bytes = "1G"
+task_queue_bytes = "128M"
 message_queue_bytes = 65536
 max_connections = 100
 max_request = 1000
@@ -84,7 +84,7 @@ fn a_file_sets_all_and_the_environment_and_the_builder_set_the_same() {
         .workers(3)
         .task_workers(2)
         .task_attempts(5)
-        .task_queue_bytes(GIB)
+        .task_queue_bytes(128 * MIB)
         .message_queue_bytes(65_536)
         .max_connections(100)
         .max_request(1000)
@@ -154,10 +154,11 @@ fn values_out_of_range_are_named_with_their_range() {
         ("workers = '4'", ["workers is \"4\"", "1..=1024"]),
         ("workers = 1.5", ["workers is 1.5", "1..=1024"]),
         ("workers = true", ["workers is true", "1..=1024"]),
-        ("task_attempts = 0", ["task_attempts is 0", "1..=100"]),
-        ("task_queue_bytes = '1Q'", ["task_queue_bytes is \"1Q\"", "64K..=16G"]),
-        ("task_queue_bytes = '99999999999999999999G'", ["99999999999999999999G", "64K..=16G"]),
-        ("task_queue_bytes = 1", ["task_queue_bytes is 1,", "64K..=16G"]),
+        ("task_attempts = 0", ["task_attempts is 0", "1..=31"]),
+        ("task_attempts = 32", ["task_attempts is 32", "1..=31"]),
+        ("task_queue_bytes = '1Q'", ["task_queue_bytes is \"1Q\"", "64K..=128M"]),
+        ("task_queue_bytes = '99999999999999999999G'", ["99999999999999999999G", "64K..=128M"]),
+        ("task_queue_bytes = 1", ["task_queue_bytes is 1,", "64K..=128M"]),
         ("stop_grace = '5'", ["stop_grace is \"5\"", "1ms..=1h"]),
         ("stop_grace = '5 parsecs'", ["parsecs", "1ms..=1h"]),
         ("stop_grace = '-1s'", ["\"-1s\"", "1ms..=1h"]),
@@ -191,7 +192,6 @@ fn values_out_of_range_are_named_with_their_range() {
 fn contradictions_are_named() {
     for (toml, parts) in [
         ("listen = ['tcp://127.0.0.1:1', 'tcp://127.0.0.1:1']", ["listen", "each address once"]),
-        ("reuse_port = true\nlisten = ['unix:///x']", ["reuse_port is true", "tcp or udp"]),
         ("max_request_grace = 5", ["max_request_grace is 5", "no limit of requests"]),
         ("task_max_request = 5", ["task_max_request is 5", "task_workers is 0"]),
         (

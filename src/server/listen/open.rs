@@ -25,16 +25,21 @@ pub(crate) struct Opening {
 
 impl Opening {
     /// # Errors
-    /// [`Error::BadSetting`] when the backlog is more than the kernel would keep: it would cut it without a word.
+    /// [`Error::BadSetting`] when it is more than the kernel would give: it would cut it without a word.
     pub(crate) fn of(config: &Config) -> Result<Self> {
-        Self::new(config, somaxconn())
-    }
-
-    fn new(config: &Config, most: u32) -> Result<Self> {
-        let backlog = config.backlog.unwrap_or(BACKLOG.min(most));
-        if backlog > most {
-            let allowed = format!("1..={most}, which is net.core.somaxconn");
-            return Err(Error::BadSetting { key: "backlog".into(), value: backlog.to_string(), allowed });
+        let most = kernel_limit("somaxconn");
+        let backlog = config.backlog.unwrap_or(u32::try_from(most).map_or(BACKLOG, |most| BACKLOG.min(most)));
+        for (key, value, least, limit) in [
+            ("backlog", backlog.into(), "1", "somaxconn"),
+            ("tcp_fastopen", config.tcp_fastopen.into(), "0", "somaxconn"),
+            ("kernel_receive_buffer", config.kernel_receive_buffer, "0 or 4K", "rmem_max"),
+            ("kernel_send_buffer", config.kernel_send_buffer, "0 or 4K", "wmem_max"),
+        ] {
+            let most = kernel_limit(limit);
+            if value > most {
+                let allowed = format!("{least}..={most}, which is net.core.{limit}");
+                return Err(Error::BadSetting { key: key.into(), value: value.to_string(), allowed });
+            }
         }
         Ok(Self {
             backlog: backlog.cast_signed(),
@@ -45,10 +50,10 @@ impl Opening {
     }
 }
 
-/// What the kernel cuts a backlog to; where it does not say, nothing is too much.
-fn somaxconn() -> u32 {
-    let text = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap_or_default();
-    text.trim().parse().unwrap_or(u32::MAX)
+/// What the kernel cuts such a number to; where it does not say, nothing is too much.
+fn kernel_limit(name: &str) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/sys/net/core/{name}")).unwrap_or_default();
+    text.trim().parse().unwrap_or(u64::MAX)
 }
 
 /// A socket that listens, or receives datagrams: never blocks, and is closed by `exec`.

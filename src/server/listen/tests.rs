@@ -109,13 +109,36 @@ fn a_socket_for_each_shares_one_port_and_keeps_other_servers_out() {
 }
 
 #[test]
-fn a_backlog_that_the_kernel_would_cut_is_refused() {
-    let text = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
-    let most: u32 = text.trim().parse().unwrap();
-    if most < 65_535 {
-        let error = Opening::of(&Config::default().backlog(most + 1)).unwrap_err().to_string();
-        assert!(error.contains(&format!("backlog is {}", most + 1)) && error.contains("somaxconn"), "{error}");
+fn what_the_kernel_would_cut_is_refused() {
+    let more = |config: Config, n: u64, key: &str| match key {
+        "backlog" => config.backlog(n as u32),
+        "tcp_fastopen" => config.tcp_fastopen(n as u32),
+        "kernel_receive_buffer" => config.kernel_receive_buffer(n),
+        _ => config.kernel_send_buffer(n),
+    };
+    for (key, limit, all) in [
+        ("backlog", "somaxconn", 65_535),
+        ("tcp_fastopen", "somaxconn", 65_535),
+        ("kernel_receive_buffer", "rmem_max", 256 << 20),
+        ("kernel_send_buffer", "wmem_max", 256 << 20),
+    ] {
+        // Some are told to the machine's own network alone.
+        let text = std::fs::read_to_string(format!("/proc/sys/net/core/{limit}")).unwrap_or_default();
+        let Some(most) = text.trim().parse().ok().filter(|most| *most < all) else { continue };
+        Opening::of(&more(Config::default(), most, key)).unwrap();
+        let config = more(Config::default(), most + 1, key);
+        config.validate().unwrap();
+        let error = Opening::of(&config).unwrap_err().to_string();
+        let head = format!("the setting {key} is {}, allowed are ", most + 1);
+        assert!(
+            error.starts_with(&head) && error.ends_with(&format!("..={most}, which is net.core.{limit}")),
+            "{error}"
+        );
     }
+}
+
+#[test]
+fn so_many_connections_wait_as_the_backlog_says() {
     // One place in the queue, and the kernel's one more: a third connection is not completed.
     let listener = open(&at("tcp://127.0.0.1:0"), &Opening::of(&Config::default().backlog(1)).unwrap()).unwrap();
     let address = listener.local_address().unwrap();
