@@ -6,7 +6,7 @@ mod single;
 use commons::process::{Context, Cpus, Exit, Pool, Privileges, Process};
 use commons::{AtomicLong, Channel, Error, Lock};
 use managed::{line, manage, numbers, own_pid, say, stop_well};
-use rustix::process::{Signal, getpid, kill_process};
+use rustix::process::{Signal, WaitId, WaitIdOptions, getpid, kill_process, waitid};
 use single::{PATIENCE, ends_well, is_gone, pid, until};
 use std::fs;
 use std::time::Duration;
@@ -18,6 +18,7 @@ const TESTS: &[single::Test] = &[
     ("a_worker_that_returns_is_replaced", returns),
     ("a_crash_loop_gives_up_and_says_why", crash_loop),
     ("one_bad_place_does_not_end_the_others", bad_place),
+    ("what_one_said_before_it_died_decides_how_its_death_is_judged", last_word),
     ("a_worker_is_who_and_where_it_was_told_to_be", told_to_be),
     ("a_worker_may_have_a_process_but_makes_no_structures", inside),
     ("what_is_out_of_range_is_refused", refused),
@@ -202,6 +203,40 @@ fn bad_place() {
     });
     until("it has failed more often than a lone one may", || starts[1].get() > 5);
     assert_eq!(starts[0].get(), 1);
+    stop_well(manager);
+}
+
+/// One that says that it is ready and dies, both while the manager buries another: it is no early death, after which the next one would have to wait.
+fn last_word() {
+    let (pid_of_1, go) = (AtomicLong::new(0).unwrap(), AtomicLong::new(0).unwrap());
+    let manager = manage(|link| {
+        let hear = |text: &str| {
+            // Of the second in its place, which began when the other place might have forked again.
+            if text.starts_with("worker 0") && text.contains("left with status 2") {
+                go.set(1);
+                let other = WaitId::Pid(pid(pid_of_1.get()));
+                waitid(other, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).expect("it dies");
+            }
+            say(link, text);
+        };
+        Pool::new(2).log(hear).run(|cx| {
+            match (cx.id(), cx.generation()) {
+                (0, early @ 1..=2) => {
+                    until("the other one has begun", || pid_of_1.get() != 0);
+                    std::process::exit(early as i32);
+                }
+                (1, 1) => {
+                    pid_of_1.set(own_pid());
+                    until("the other one is being buried", || go.get() == 1);
+                    cx.ready();
+                    std::process::exit(8);
+                }
+                _ => while cx.recv()?.is_some() {},
+            }
+            Ok(())
+        })
+    });
+    assert!(line(&manager, "left with status 8").ends_with(": starting the next one"));
     stop_well(manager);
 }
 
