@@ -98,8 +98,8 @@ const ENGINES: [Engine; 3] = [
         programs: true,
         in_all: false,
         at_once: 2,
-        limit: Duration::from_secs(20),
-        quick: ("COMMONS_CHAOS_SECS", "1"),
+        limit: Duration::from_secs(15),
+        quick: ("MUTANT_ON", "0"),
     },
 ];
 

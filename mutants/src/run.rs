@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 
 use crate::Engine;
 
+/// Which mutant is switched on. No name that begins with `COMMONS_`: a server takes those for settings.
+const ON: &str = "MUTANT_ON";
 /// In the environment of all that a run has started: who began it, and which run it is.
-const RUN: &str = "COMMONS_MUTANT_RUN";
+const RUN: &str = "MUTANT_RUN";
 
 /// Runs the jobs (a mutant's number, tests), a few at once; for each the first test that went red, and how.
 pub fn all(engine: &Engine, copy: &Path, executables: &[PathBuf], jobs: &[(usize, Vec<&str>)]) -> Vec<Option<String>> {
@@ -53,11 +55,8 @@ fn red(
     };
     let mut ran = false;
     for executable in executables.iter().filter(|path| program.is_none_or(|name| is_program(path, name))) {
-        let listed = Command::new(executable)
-            .args(["--list", "--format", "terse"])
-            .env("COMMONS_MUTANT", "0")
-            .current_dir(copy)
-            .output();
+        let listed =
+            Command::new(executable).args(["--list", "--format", "terse"]).env(ON, "0").current_dir(copy).output();
         let knows = listed.is_ok_and(|out| {
             String::from_utf8_lossy(&out.stdout).lines().any(|line| line.strip_suffix(": test") == Some(test))
         });
@@ -72,7 +71,7 @@ fn red(
         }
         command
             .args(["--exact", test])
-            .env("COMMONS_MUTANT", mutant.to_string())
+            .env(ON, mutant.to_string())
             .env("STEP_CORE", worker.to_string())
             .current_dir(copy)
             .stdin(Stdio::null())

@@ -9,7 +9,11 @@ pub const MUTANTS: &[Mutant] = &[
         file: "src/server/parting.rs",
         find: "if seen.is_idle() {\n                shut(connection.as_mut());\n            }",
         replace: "shut(connection.as_mut());",
-        caught_by: &["server_reload::what_an_old_worker_is_in_the_middle_of_is_finished_while_its_successor_works"],
+        caught_by: &[
+            "server_reload::an_idle_connection_that_asks_in_time_is_answered",
+            "server::term_finishes_what_is_under_way_and_closes_what_is_idle",
+            "server_reload::no_request_fails_while_all_workers_are_renewed",
+        ],
     },
     Mutant {
         name: "idle_connection_never_looked_at",
@@ -23,7 +27,11 @@ pub const MUTANTS: &[Mutant] = &[
         file: "src/server/answer.rs",
         find: "*this.http1 && this.worker.is_exiting()",
         replace: "false",
-        caught_by: &["server_reload::what_an_old_worker_is_in_the_middle_of_is_finished_while_its_successor_works"],
+        caught_by: &[
+            "server_reload::an_idle_connection_that_asks_in_time_is_answered",
+            "server::term_finishes_what_is_under_way_and_closes_what_is_idle",
+            "reload::no_request_fails",
+        ],
     },
     Mutant {
         name: "request_of_http_is_not_counted",
@@ -44,14 +52,14 @@ pub const MUTANTS: &[Mutant] = &[
         file: "src/server/watched.rs",
         find: "self.starved = None;",
         replace: "",
-        caught_by: &["hostile::who_keeps_a_body_back_is_closed_and_who_waits_for_an_answer_is_not"],
+        caught_by: &["lib::server::watched::tests::a_body_is_waited_for_while_it_comes_and_until_it_is_answered"],
     },
     Mutant {
         name: "body_waited_for_after_the_answer",
         file: "src/server/watched.rs",
         find: "self.0.body.set(false);",
         replace: "",
-        caught_by: &["hostile::who_keeps_a_body_back_is_closed_and_who_waits_for_an_answer_is_not"],
+        caught_by: &["lib::server::watched::tests::a_body_is_waited_for_while_it_comes_and_until_it_is_answered"],
     },
     Mutant {
         name: "answered_connection_is_never_idle",
@@ -63,8 +71,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "refusal_torn_down_by_what_was_not_read",
         file: "src/server/watched.rs",
-        find: "if self.seen.is_idle() { Duration::ZERO } else { self.linger }",
-        replace: "Duration::ZERO",
+        find: "self.lingering = Some(Box::pin(sleep(linger)));",
+        replace: "return Poll::Ready(Ok(()));",
         caught_by: &["server_limits::a_refusal_is_not_torn_down_by_what_was_sent_and_not_read"],
     },
     Mutant {

@@ -63,7 +63,7 @@ pub const MUTANTS: &[Mutant] = &[
         find: "place.wanted = place.current.as_ref().map_or(place.wanted, |life| life.epoch);",
         replace: "",
         caught_by: &[
-            "lib::process::supervise::tests::reloads::a_place_that_cannot_be_renewed_does_not_hold_up_the_others",
+            "lib::process::supervise::tests::reloads::a_successor_that_dies_is_tried_again_ever_later_and_then_the_old_one_is_kept",
         ],
     },
     Mutant {
@@ -155,7 +155,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: "src/process/vault.rs",
         find: "!self.done && seated().is_some_and(|seat| seat.tag() == self.tag)",
         replace: "false",
-        caught_by: &["lib::process::bus::tests::it_is_bounded_and_says_so"],
+        caught_by: &["lib::process::vault::tests::what_is_not_sent_is_taken_out_again"],
     },
     Mutant {
         name: "purged_message_leaves_its_payload",
@@ -232,7 +232,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: "src/task/send.rs",
         find: "self.release(n, filling);",
         replace: "",
-        caught_by: &["task_queue::names_stay_apart_and_looks_in_vain_take_no_room"],
+        caught_by: &["tasks::who_is_stopped_in_the_middle_of_the_queue_starves_nobodys_loop"],
     },
     Mutant {
         name: "answer_for_who_had_the_slot_before",

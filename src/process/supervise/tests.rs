@@ -326,3 +326,19 @@ fn a_stranger_is_reaped_and_nothing_else_happens() {
     world.send(Event::Died { pid: 1, end: CRASH });
     assert_eq!(world.take(), [Command::Recover { pid: 1 }, Command::Reap { pid: 1 }]);
 }
+
+#[test]
+fn a_stop_gives_one_that_a_reload_has_asked_no_longer_than_the_others() {
+    let policy = Policy { grace: 1_000, reload_grace: 60_000, ..Policy::default() };
+    let mut world = World::of(&[Group { policy, ..group(1) }]);
+    world.make_ready(0);
+    world.pass(1_000);
+    world.send(Event::Reload(Which::All));
+    world.make_ready(0);
+    let (old, new) = (world.leaving(0).unwrap().pid, world.pid(0));
+    world.send(Event::Stop);
+    world.take();
+    world.pass(1_000);
+    let kill = |generation, pid| Command::Kill { seat: seat(0, generation), pid, why: Why::Overdue };
+    assert_eq!(world.take(), [kill(2, new), kill(1, old)]);
+}
