@@ -282,17 +282,27 @@ fn slow_client() {
     let (mut slow, who) = server.client_of(1);
     rustix::net::sockopt::set_socket_recv_buffer_size(slow.stream(), 16384).unwrap();
     // Long and short ones in turns, while nothing is read: a short one must not slip in before a long one that waits for room.
-    for at in 0..2 {
-        first.say(&format!("flood {} long{at} 9 9000", who.id));
-        first.say(&format!("flood {} short{at} 9 10", who.id));
-    }
-    for tag in (0..2).flat_map(|at| [format!("long{at}"), format!("short{at}")]) {
-        for at in 0..9 {
-            let line = slow.line();
-            assert!(line.starts_with(&format!("{tag} {at} ")), "{tag} {at}: {}", &line[..20.min(line.len())]);
+    // More than once, so that what has been sent at last takes no room from what comes then; and the last time it is closed as well.
+    for round in 0..3 {
+        for at in 0..2 {
+            first.say(&format!("flood {} long{at} 9 9000", who.id));
+            first.say(&format!("flood {} short{at} 9 10", who.id));
         }
-        assert_eq!(first.line(), "flooded");
+        if round == 2 {
+            first.say(&format!("closeid {}", who.id));
+        }
+        for _ in 0..4 {
+            assert_eq!(first.line(), "flooded");
+        }
+        for tag in (0..2).flat_map(|at| [format!("long{at}"), format!("short{at}")]) {
+            for at in 0..9 {
+                let line = slow.line();
+                assert!(line.starts_with(&format!("{tag} {at} ")), "{tag} {at}: {}", &line[..20.min(line.len())]);
+            }
+        }
     }
+    assert_eq!(first.line(), "ok: closed");
+    assert!(slow.is_closed());
     drop((first, slow));
     server.stop();
 }
@@ -335,6 +345,7 @@ fn timers() {
     server.told.next("fired 8");
     assert_eq!(client.ask("tick 4 5"), "set");
     (1..=4).for_each(|at| drop(server.told.next(&format!("tick {at}"))));
+    server.told.next("the tick's closure is gone");
     server.told.next("cleared true");
     assert_eq!(client.ask("after 1 40"), "set");
     server.told.next("fired 9");

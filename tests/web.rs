@@ -82,7 +82,12 @@ fn fails() {
     for line in ["GET /fails: it was asked to", "GET /panics: panicked: it was asked to"] {
         assert_eq!(log.matches(line).count(), 2, "{log}");
     }
-    assert_eq!(fleet.stats().number("crashes"), 0);
+    let before = fleet.stats().number("requests");
+    (0..3).for_each(|_| assert_eq!(client.get("/").status, 200));
+    let now = fleet.stats();
+    // Among them the one that asks.
+    assert_eq!((now.number("requests") - before, now.0["processes"][0]["busy"].as_u64()), (4, Some(1)));
+    assert_eq!(now.number("crashes"), 0);
 }
 
 /// One who asks and asks, of a worker that is to leave: the last answer says that it is the last.

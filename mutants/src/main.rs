@@ -98,7 +98,7 @@ const ENGINES: [Engine; 3] = [
         programs: true,
         in_all: false,
         at_once: 2,
-        limit: Duration::from_secs(15),
+        limit: Duration::from_secs(10),
         quick: ("MUTANT_ON", "0"),
     },
 ];

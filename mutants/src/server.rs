@@ -12,7 +12,6 @@ pub const MUTANTS: &[Mutant] = &[
         caught_by: &[
             "server_reload::an_idle_connection_that_asks_in_time_is_answered",
             "server::term_finishes_what_is_under_way_and_closes_what_is_idle",
-            "server_reload::no_request_fails_while_all_workers_are_renewed",
         ],
     },
     Mutant {
@@ -27,18 +26,14 @@ pub const MUTANTS: &[Mutant] = &[
         file: "src/server/answer.rs",
         find: "*this.http1 && this.worker.is_exiting()",
         replace: "false",
-        caught_by: &[
-            "server_reload::an_idle_connection_that_asks_in_time_is_answered",
-            "server::term_finishes_what_is_under_way_and_closes_what_is_idle",
-            "reload::no_request_fails",
-        ],
+        caught_by: &["web::who_asks_a_worker_that_leaves_is_told_so"],
     },
     Mutant {
         name: "request_of_http_is_not_counted",
         file: "src/server/answer.rs",
         find: "self.worker.count_request();",
         replace: "",
-        caught_by: &["serve_life::a_worker_is_renewed_after_max_request_and_loses_nothing"],
+        caught_by: &["web::a_service_that_fails_or_panics_is_answered_for_and_the_worker_lives"],
     },
     Mutant {
         name: "slow_reader_is_given_up_though_it_reads",
@@ -108,7 +103,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: "src/server/master.rs",
         find: "end == End::Exit(GAVE_UP) && !self.started",
         replace: "end == End::Exit(GAVE_UP)",
-        caught_by: &["serve_life::the_manager_is_replaced_within_a_second"],
+        caught_by: &["serve_life::a_manager_that_gives_up_later_is_replaced_as_well"],
     },
     Mutant {
         name: "end_without_its_reason",
@@ -136,7 +131,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: "src/server/life.rs",
         find: "land.board.say(member.slot, State::Leaving);",
         replace: "",
-        caught_by: &["serve_life::exiting_resolves"],
+        caught_by: &["serve_life::one_process_is_renewed_and_no_other"],
     },
     Mutant {
         name: "connections_of_who_leaves_are_not_closed",
@@ -150,7 +145,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: "src/server/life.rs",
         find: "if !post.die_with_parent()? {\n        return Ok(ORPHAN);\n    }",
         replace: "",
-        caught_by: &["serve_life::the_manager_is_replaced_within_a_second"],
+        caught_by: &["serve_life::who_blocks_dies_with_its_manager"],
     },
     Mutant {
         name: "more_connections_than_max_connections",
@@ -164,13 +159,13 @@ pub const MUTANTS: &[Mutant] = &[
         file: "src/server/timers.rs",
         find: "heap.clear_all()?;",
         replace: "",
-        caught_by: &["serve_messages::timers_once_and_again_and_ended"],
+        caught_by: &["lib::server::timers::tests::what_the_one_before_had_set_is_nobody_s_to_run"],
     },
     Mutant {
-        name: "timer_that_ended_itself_keeps_its_closure",
+        name: "timer_that_was_ended_keeps_its_closure",
         file: "src/server/timers.rs",
-        find: "self.heap.exists(id)",
-        replace: "true",
+        find: "if let Some(payload) = payload.filter(|_| cleared) {\n            self.closures.borrow_mut().remove(&payload);\n        }",
+        replace: "",
         caught_by: &["serve_messages::timers_once_and_again_and_ended"],
     },
     Mutant {
@@ -229,7 +224,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: "src/server/listen/accept.rs",
         find: "0..LEFT_OVER",
         replace: "0..0",
-        caught_by: &["server_reload::no_request_fails_while_all_workers_are_renewed"],
+        caught_by: &["lib::server::listen::accept::tests::who_leaves_takes_what_has_come_as_far_as_it_has_room"],
     },
     Mutant {
         name: "sent_by_others_counts_for_ever",
@@ -278,7 +273,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: "src/server/mail.rs",
         find: "mail.lines.purge(mail.life.slot)?;",
         replace: "",
-        caught_by: &["serve_messages::what_is_sent_to_the_dead_is_refused_and_leaves_nothing"],
+        caught_by: &["lib::server::mail::tests::what_came_late_for_the_one_before_is_thrown_away"],
     },
     Mutant {
         name: "crash_is_not_counted",
@@ -292,6 +287,6 @@ pub const MUTANTS: &[Mutant] = &[
         file: "src/server/board.rs",
         find: "line.busy.fetch_sub(1, Ordering::Relaxed);",
         replace: "",
-        caught_by: &["serve_life::exiting_resolves"],
+        caught_by: &["web::a_service_that_fails_or_panics_is_answered_for_and_the_worker_lives"],
     },
 ];

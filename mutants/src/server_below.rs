@@ -31,7 +31,7 @@ pub const MUTANTS: &[Mutant] = &[
         find: "*later = deadline.min(*later);",
         replace: "",
         caught_by: &[
-            "lib::process::supervise::tests::reloads::a_stop_in_the_middle_of_a_reload_asks_all_and_forks_nobody",
+            "lib::process::supervise::tests::a_stop_gives_one_that_a_reload_has_asked_no_longer_than_the_others",
         ],
     },
     Mutant {
@@ -148,7 +148,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: "src/process/vault.rs",
         find: "self.inner.bell.ring();",
         replace: "",
-        caught_by: &["lib::process::bus::tests::it_is_awaited"],
+        caught_by: &["lib::process::vault::tests::who_waits_for_room_is_told"],
     },
     Mutant {
         name: "deposit_that_was_not_sent_stays",
@@ -190,21 +190,21 @@ pub const MUTANTS: &[Mutant] = &[
         file: "src/task/estate.rs",
         find: "self.results.free(self.record(n).result());",
         replace: "",
-        caught_by: &["tasks::nothing_is_lost_or_left_when_senders_die_too"],
+        caught_by: &["lib::task::estate::tests::a_result_whose_worker_died_before_the_commit_is_nobody_s"],
     },
     Mutant {
         name: "payload_of_a_dead_sender_stays",
         file: "src/task/desk.rs",
         find: "self.payloads.free(self.record(n).payload());",
         replace: "",
-        caught_by: &["tasks::nothing_is_lost_or_left_when_senders_die_too"],
+        caught_by: &["lib::task::estate::tests::a_payload_whose_sender_died_handing_it_in_is_nobody_s"],
     },
     Mutant {
         name: "room_for_a_task_is_told_to_nobody",
         file: "src/task/desk.rs",
         find: "self.room.ring();",
         replace: "",
-        caught_by: &["serve_tasks::a_full_queue_says_so_or_has_one_wait"],
+        caught_by: &["lib::task::estate::tests::a_payload_whose_sender_died_handing_it_in_is_nobody_s"],
     },
     Mutant {
         name: "looks_in_vain_fill_the_tickets",
@@ -225,7 +225,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: "src/task/send.rs",
         find: "*want = self.books().out.remove(&id.sequence);",
         replace: "*want = None;",
-        caught_by: &["task_queue::it_is_bounded_and_says_so"],
+        caught_by: &["task_queue::names_stay_apart_and_looks_in_vain_take_no_room"],
     },
     Mutant {
         name: "ticket_refused_record_stays",
@@ -239,7 +239,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: "src/task/send.rs",
         find: "generation == id.from.generation && self.books().out.contains_key(&sequence)",
         replace: "self.books().out.contains_key(&sequence)",
-        caught_by: &["task_queue::a_successor_gets_nothing_that_is_not_its_own"],
+        caught_by: &["lib::task::estate::tests::an_answer_that_comes_late_for_the_one_before_is_not_taken_for_ours"],
     },
     Mutant {
         name: "try_without_descriptors_counts",
