@@ -19,6 +19,7 @@ const TESTS: &[single::Test] = &[
     ("a_crash_loop_gives_up_and_says_why", crash_loop),
     ("one_bad_place_does_not_end_the_others", bad_place),
     ("what_one_said_before_it_died_decides_how_its_death_is_judged", last_word),
+    ("who_died_when_the_stop_came_is_not_replaced", died_with_the_stop),
     ("a_worker_is_who_and_where_it_was_told_to_be", told_to_be),
     ("a_worker_may_have_a_process_but_makes_no_structures", inside),
     ("what_is_out_of_range_is_refused", refused),
@@ -238,6 +239,31 @@ fn last_word() {
     });
     assert!(line(&manager, "left with status 8").ends_with(": starting the next one"));
     stop_well(manager);
+}
+
+/// A death and a stop that the manager finds at once, as when a signal was sent to the whole group.
+fn died_with_the_stop() {
+    let pid_of_0 = AtomicLong::new(0).unwrap();
+    let manager = manage(|link| {
+        Pool::new(1).log(|text| say(link, text)).run(|cx| {
+            cx.ready();
+            pid_of_0.set(own_pid());
+            cx.recv().map(drop)
+        })
+    });
+    let is = |of: i64, state: char| {
+        let stat = fs::read_to_string(format!("/proc/{of}/stat")).unwrap();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(state))
+    };
+    until("it has begun", || pid_of_0.get() != 0);
+    manager.kill(19).unwrap();
+    until("the manager is stopped", || is(manager.pid().into(), 'T'));
+    kill_process(pid(pid_of_0.get()), Signal::KILL).unwrap();
+    until("the worker is dead", || is(pid_of_0.get(), 'Z'));
+    manager.kill(15).unwrap();
+    manager.kill(18).unwrap();
+    assert!(line(&manager, "worker 0").ends_with("was killed by signal 9"), "and nobody comes after it");
+    ends_well(manager);
 }
 
 fn told_to_be() {

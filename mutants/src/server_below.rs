@@ -78,7 +78,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: "src/process/crew.rs",
         find: "end.or_else(|| demands.iter().find(|demand| **demand == Demand::Stop))",
         replace: "self.bury(trade)?; end.or_else(|| demands.iter().find(|demand| **demand == Demand::Stop))",
-        caught_by: &["serve_life::the_end_of_the_process_group_is_one_stop"],
+        caught_by: &["pool::who_died_when_the_stop_came_is_not_replaced"],
     },
     Mutant {
         name: "ignored_sigchld_stays_ignored",
