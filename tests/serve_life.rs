@@ -24,6 +24,7 @@ const TESTS: &[Test] = &[
     ("a_paused_connection_holds_who_leaves_as_long_as_its_grace_does", paused),
     ("a_reload_whose_successors_fail_keeps_the_old_ones", bad_reload),
     ("the_manager_is_replaced_within_a_second", manager_dies),
+    ("a_server_is_ready_when_all_are", all_ready),
     ("who_blocks_dies_with_its_manager", blocked_orphan),
     ("a_manager_that_gives_up_later_is_replaced_as_well", never_again),
     ("without_the_master_all_leave_and_clean_up", master_dies),
@@ -296,6 +297,9 @@ fn manager_dies() {
     let mut server = Running::start(&[("workers", "2"), ("task_workers", "1")], &["--user=idle"]);
     let mut client = server.client();
     assert_eq!(client.ask("shared 5"), "5");
+    // So that the next lives do not come to have the lines of those that are killed by chance.
+    server.signal(Signal::USR1);
+    server.log.next("reloaded: 3 renewed");
     for _ in 0..3 {
         let manager = server.manager();
         let old = children(manager);
@@ -310,6 +314,7 @@ fn manager_dies() {
     let mut client = server.client();
     assert_eq!(client.ask("shared 1"), "6", "what is shared is still there");
     assert_eq!(client.ask("wait 20000 double 4"), "ok: 8");
+    until("those are shown who are there", || client.ask("states") == "0 Serving, 1 Serving, 2 Serving, 3 Serving");
     assert_eq!(server.told.count("all are ready"), 1);
     drop(client);
     server.stop();
@@ -328,6 +333,16 @@ fn blocked_orphan() {
     until("it is gone all the same", || is_gone(pid));
     server.log.next("starting another");
     drop(client);
+    server.stop();
+}
+
+/// Who is first waits for the others, though one of them takes long.
+fn all_ready() {
+    let mut server = Running::start(&[("workers", "2"), ("task_workers", "1")], &["--fault=slow:second_start"]);
+    server.told.next("all are ready");
+    let all = server.told.all();
+    let ready = all.iter().position(|line| line == "all are ready").expect("just now");
+    assert_eq!(all[..ready].iter().filter(|line| line.starts_with("worker_start ")).count(), 3, "{all:?}");
     server.stop();
 }
 

@@ -262,4 +262,25 @@ pub const MUTANTS: &[Mutant] = &[
         replace: "*want = Want::Anybody;",
         caught_by: &["task_queue::one_is_waited_for_and_comes_too_late"],
     },
+    Mutant {
+        name: "refused_forks_are_never_forgiven",
+        file: "src/process/supervise.rs",
+        find: "place.refused = 0;",
+        replace: "",
+        caught_by: &["lib::process::supervise::tests::a_fork_that_succeeds_forgives_those_that_failed"],
+    },
+    Mutant {
+        name: "killed_by_us_is_a_crash",
+        file: "src/process/supervise.rs",
+        find: "end != End::Exit(0) && was.stage != Stage::Killed",
+        replace: "end != End::Exit(0)",
+        caught_by: &["lib::process::supervise::tests::who_does_not_leave_in_time_is_killed_once"],
+    },
+    Mutant {
+        name: "result_waits_for_a_dead_sender",
+        file: "src/task/estate.rs",
+        find: "if !self.roll.is_certainly_there(from) {\n                return Ok(None);\n            }",
+        replace: "",
+        caught_by: &["lib::task::estate::tests::a_large_result_waits_for_room_no_longer_than_its_sender_lives"],
+    },
 ];

@@ -208,6 +208,26 @@ mod tests {
     }
 
     #[test]
+    fn a_large_result_waits_for_room_no_longer_than_its_sender_lives() {
+        let roll = Roll::new(3).unwrap();
+        let queue = TaskQueue::new(&roll, TaskSize { large: 2, ..TaskSize::default() }).unwrap();
+        // Those who live fetch nothing, and have all the room.
+        let others = [0, 1].map(|slot| roll.attach(slot).unwrap());
+        for other in &others {
+            queue.sender(other).unwrap().try_submit(b"much").unwrap();
+        }
+        dies(|| {
+            let tenancy = roll.attach(2).unwrap();
+            queue.sender(&tenancy).unwrap().try_submit(b"much").unwrap();
+            std::mem::forget(tenancy);
+        });
+        for _ in 0..3 {
+            queue.worker().try_take().unwrap().expect("it is there").finish(&[1; INLINE + 1]).unwrap();
+        }
+        assert_eq!((queue.ledger().finished, queue.ledger().undelivered, queue.ledger().large.0), (3, 0, 2));
+    }
+
+    #[test]
     fn an_answer_that_comes_late_for_the_one_before_is_not_taken_for_ours() {
         let (roll, queue) = queue();
         let first = roll.attach(0).unwrap().address();

@@ -342,3 +342,20 @@ fn a_stop_gives_one_that_a_reload_has_asked_no_longer_than_the_others() {
     let kill = |generation, pid| Command::Kill { seat: seat(0, generation), pid, why: Why::Overdue };
     assert_eq!(world.take(), [kill(2, new), kill(1, old)]);
 }
+
+#[test]
+fn a_fork_that_succeeds_forgives_those_that_failed() {
+    let mut world = World::new(1);
+    for _ in 0..2 {
+        world.make_ready(0);
+        world.pass(1_000);
+        world.take();
+        world.refuse_forks = true;
+        world.die(0, CRASH);
+        assert!(world.take().contains(&Command::TellForkFailed { id: 0, again: 50 }));
+        world.pass(50);
+        assert_eq!(world.take().last(), Some(&Command::TellForkFailed { id: 0, again: 100 }));
+        world.refuse_forks = false;
+        world.pass(100);
+    }
+}
