@@ -9,6 +9,7 @@ usage() {
 ./check.sh STEP…    only these: format lint doc test step loom mutants fuzz cost
 
 Longer, on request:
+  ./check.sh server-mutants                   the mutants of the process server, each against the one test that must go red on it: three minutes
   COMMONS_STEP_DEEP=1 ./check.sh step         kills inside recovery at every image that an operation leaves, not at every fifth
   COMMONS_LOOM_BOUND=3 ./check.sh loom        the loom models at preemption bound 3
   COMMONS_CHAOS_SECS=600 ./check.sh test      ten minutes of chaos in each of the chaos tests
@@ -79,6 +80,12 @@ mutants() {
   cargo run --quiet --release --manifest-path mutants/Cargo.toml -- all
 }
 
+# Not among those of a plain run: most of it is a wait for tests that have lost what they wait for.
+server-mutants() {
+  step "mutants of the process server"
+  cargo run --quiet --release --manifest-path mutants/Cargo.toml -- server
+}
+
 fuzz() {
   command -v c++ >/dev/null || { echo "check.sh: fuzzing builds libFuzzer, which needs a C++ compiler (apt-get install g++)" >&2; exit 2; }
   step "fuzz, ${COMMONS_FUZZ_SECS:-12} s a target"
@@ -91,12 +98,13 @@ cost() {
 }
 
 all=(format lint doc test step loom mutants fuzz cost)
+more=(server-mutants)
 case "${1:-}" in
   -h | --help) usage; exit 0 ;;
 esac
 for name in "$@"; do
   # shellcheck disable=SC2076
-  [[ " ${all[*]} " =~ " $name " ]] || { printf 'check.sh: %s is no step; see ./check.sh --help\n' "$name" >&2; exit 2; }
+  [[ " ${all[*]} ${more[*]} " =~ " $name " ]] || { printf 'check.sh: %s is no step; see ./check.sh --help\n' "$name" >&2; exit 2; }
 done
 [ $# -gt 0 ] || set -- "${all[@]}"
 [ "$(uname -s)" = Linux ] || { echo "check.sh: commons runs on Linux only" >&2; exit 2; }

@@ -6,7 +6,7 @@ mod single;
 use commons::process::{Context, Cpus, Exit, Pool, Privileges, Process};
 use commons::{AtomicLong, Channel, Error, Lock};
 use managed::{line, manage, numbers, own_pid, say, stop_well};
-use rustix::process::{Signal, getpid, kill_process};
+use rustix::process::{Signal, WaitId, WaitIdOptions, getpid, kill_process, waitid};
 use single::{PATIENCE, ends_well, is_gone, pid, until};
 use std::fs;
 use std::time::Duration;
@@ -18,6 +18,8 @@ const TESTS: &[single::Test] = &[
     ("a_worker_that_returns_is_replaced", returns),
     ("a_crash_loop_gives_up_and_says_why", crash_loop),
     ("one_bad_place_does_not_end_the_others", bad_place),
+    ("what_one_said_before_it_died_decides_how_its_death_is_judged", last_word),
+    ("who_died_when_the_stop_came_is_not_replaced", died_with_the_stop),
     ("a_worker_is_who_and_where_it_was_told_to_be", told_to_be),
     ("a_worker_may_have_a_process_but_makes_no_structures", inside),
     ("what_is_out_of_range_is_refused", refused),
@@ -203,6 +205,65 @@ fn bad_place() {
     until("it has failed more often than a lone one may", || starts[1].get() > 5);
     assert_eq!(starts[0].get(), 1);
     stop_well(manager);
+}
+
+/// One that says that it is ready and dies, both while the manager buries another: it is no early death, after which the next one would have to wait.
+fn last_word() {
+    let (pid_of_1, go) = (AtomicLong::new(0).unwrap(), AtomicLong::new(0).unwrap());
+    let manager = manage(|link| {
+        let hear = |text: &str| {
+            // Of the second in its place, which began when the other place might have forked again.
+            if text.starts_with("worker 0") && text.contains("left with status 2") {
+                go.set(1);
+                let other = WaitId::Pid(pid(pid_of_1.get()));
+                waitid(other, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).expect("it dies");
+            }
+            say(link, text);
+        };
+        Pool::new(2).log(hear).run(|cx| {
+            match (cx.id(), cx.generation()) {
+                (0, early @ 1..=2) => {
+                    until("the other one has begun", || pid_of_1.get() != 0);
+                    std::process::exit(early as i32);
+                }
+                (1, 1) => {
+                    pid_of_1.set(own_pid());
+                    until("the other one is being buried", || go.get() == 1);
+                    cx.ready();
+                    std::process::exit(8);
+                }
+                _ => while cx.recv()?.is_some() {},
+            }
+            Ok(())
+        })
+    });
+    assert!(line(&manager, "left with status 8").ends_with(": starting the next one"));
+    stop_well(manager);
+}
+
+/// A death and a stop that the manager finds at once, as when a signal was sent to the whole group.
+fn died_with_the_stop() {
+    let pid_of_0 = AtomicLong::new(0).unwrap();
+    let manager = manage(|link| {
+        Pool::new(1).log(|text| say(link, text)).run(|cx| {
+            cx.ready();
+            pid_of_0.set(own_pid());
+            cx.recv().map(drop)
+        })
+    });
+    let is = |of: i64, state: char| {
+        let stat = fs::read_to_string(format!("/proc/{of}/stat")).unwrap();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(state))
+    };
+    until("it has begun", || pid_of_0.get() != 0);
+    manager.kill(19).unwrap();
+    until("the manager is stopped", || is(manager.pid().into(), 'T'));
+    kill_process(pid(pid_of_0.get()), Signal::KILL).unwrap();
+    until("the worker is dead", || is(pid_of_0.get(), 'Z'));
+    manager.kill(15).unwrap();
+    manager.kill(18).unwrap();
+    assert!(line(&manager, "worker 0").ends_with("was killed by signal 9"), "and nobody comes after it");
+    ends_well(manager);
 }
 
 fn told_to_be() {

@@ -39,7 +39,9 @@ fn reload() {
             if stopping.get() == 0 {
                 least.set(least.get().min(left));
             } else if cx.id() == 0 {
-                say(link, &format!("stats: {} reloads, generation {}", cx.stats().reloads, cx.generation()));
+                let stats = cx.stats();
+                let own = i64::from(stats.workers[0].pid) == own_pid();
+                say(link, &format!("stats: {} reloads, generation {}, own pid {own}", stats.reloads, cx.generation()));
             }
             Ok(())
         })
@@ -55,7 +57,7 @@ fn reload() {
     assert_eq!(least.get(), 3, "whoever left, three served");
     stopping.set(1);
     manager.kill(15).unwrap();
-    assert_eq!(line(&manager, "stats"), "stats: 3 reloads, generation 4");
+    assert_eq!(line(&manager, "stats"), "stats: 3 reloads, generation 4, own pid true");
     ends_well(manager);
 }
 
@@ -81,9 +83,9 @@ fn asked_from_within() {
 }
 
 fn stop() {
-    let pids = numbers(2);
+    let pids = numbers(4);
     let manager = manage(|link| {
-        let pool = Pool::new(2).grace(Duration::from_millis(100)).log(|text| say(link, text));
+        let pool = Pool::new(4).mailbox(1024).grace(Duration::from_millis(100)).log(|text| say(link, text));
         pool.run(|cx| {
             pids[cx.id()].set(own_pid());
             cx.ready();
@@ -96,16 +98,25 @@ fn stop() {
                 assert!(cx.try_recv()?.is_some_and(|message| message.from == 0));
                 return Ok(());
             }
+            if cx.id() == 1 {
+                assert!(cx.recv()?.is_none(), "nobody sends anything");
+                return Ok(());
+            }
+            if cx.id() == 2 {
+                let refused = (0..100).find_map(|_| cx.send(2, &[0; 100]).err());
+                assert!(matches!(refused, Some(commons::Error::Full { capacity: 1024 })), "{refused:?}");
+                return Ok(());
+            }
             loop {
                 std::thread::sleep(PATIENCE);
             }
         })
     });
-    until("both have begun", || pids.iter().all(|pid| pid.get() != 0));
+    until("all have begun", || pids.iter().all(|pid| pid.get() != 0));
     manager.kill(15).unwrap();
     assert_eq!(line(&manager, "stopping"), "stopping");
-    // And nothing of worker 0.
-    let wanted = format!("worker 1 (pid {}) did not leave in time, 0 messages wait for it: killing it", pids[1].get());
+    // And nothing of the others.
+    let wanted = format!("worker 3 (pid {}) did not leave in time, 0 messages wait for it: killing it", pids[3].get());
     assert_eq!(line(&manager, "worker"), wanted);
     ends_well(manager);
     assert!(pids.iter().all(|pid| is_gone(pid.get())));

@@ -28,6 +28,9 @@ const TESTS: &[Test] = &[
     ("a_paused_connection_holds_who_leaves_as_long_as_its_grace_does", paused),
     ("a_reload_whose_successors_fail_keeps_the_old_ones", bad_reload),
     ("the_manager_is_replaced_within_a_second", manager_dies),
+    ("a_server_is_ready_when_all_are", all_ready),
+    ("who_blocks_dies_with_its_manager", blocked_orphan),
+    ("a_manager_that_gives_up_later_is_replaced_as_well", never_again),
     ("without_the_master_all_leave_and_clean_up", master_dies),
     ("the_end_of_the_process_group_is_one_stop", whole_group),
 ];
@@ -83,6 +86,11 @@ fn one() {
         server.told.next(&format!("worker_exit {} {}", old.worker, old.pid));
         // It is asked to leave when another one is ready, and is still there for those who are with it.
         assert_eq!(client.ask("echo still"), "still");
+        let states = client.ask("states");
+        assert!(
+            ["Leaving", "Serving"].iter().all(|state| states.contains(&format!("{} {state}", old.worker))),
+            "{states}"
+        );
         drop(client);
         until("the old one has left", || is_gone(old.pid));
         let (after, gone) = (all(), BTreeSet::from([old.pid]));
@@ -404,7 +412,7 @@ fn paused() {
     assert!(client.is_over() && began.elapsed() >= Duration::from_millis(1050), "{:?}", began.elapsed());
     drop(client);
     assert_eq!(server.wait().code(), Some(0));
-    assert_eq!(server.told.count("too late"), 0);
+    assert_eq!((server.told.count("too late"), server.log.count("killing it")), (0, 0), "it has closed that itself");
 }
 
 fn bad_reload() {
@@ -432,6 +440,9 @@ fn manager_dies() {
     let mut server = Running::start(&[("workers", "2"), ("task_workers", "1")], &["--user=idle"]);
     let mut client = server.client();
     assert_eq!(client.ask("shared 5"), "5");
+    // So that the next lives do not come to have the lines of those that are killed by chance.
+    server.signal(Signal::USR1);
+    server.log.next("reloaded: 3 renewed");
     for _ in 0..3 {
         let manager = server.manager();
         let old = children(manager);
@@ -446,9 +457,46 @@ fn manager_dies() {
     let mut client = server.client();
     assert_eq!(client.ask("shared 1"), "6", "what is shared is still there");
     assert_eq!(client.ask("wait 20000 double 4"), "ok: 8");
+    until("those are shown who are there", || client.ask("states") == "0 Serving, 1 Serving, 2 Serving, 3 Serving");
     assert_eq!(server.told.count("all are ready"), 1);
     drop(client);
     server.stop();
+}
+
+/// One that neither waits nor asks, and has become somebody else since it was told to die with its manager.
+fn blocked_orphan() {
+    let root = rustix::process::geteuid().is_root();
+    let settings = [("workers", "1"), ("user", "nobody")];
+    let mut server = Running::start(if root { &settings } else { &settings[..1] }, &[]);
+    let mut client = server.client();
+    let pid = client.who().pid;
+    client.say("block 60000");
+    server.told.next("blocking");
+    send(server.manager(), Signal::KILL);
+    until("it is gone all the same", || is_gone(pid));
+    server.log.next("starting another");
+    drop(client);
+    server.stop();
+}
+
+/// Who is first waits for the others, though one of them takes long.
+fn all_ready() {
+    let mut server = Running::start(&[("workers", "2"), ("task_workers", "1")], &["--fault=slow:second_start"]);
+    server.told.next("all are ready");
+    let all = server.told.all();
+    let ready = all.iter().position(|line| line == "all are ready").expect("just now");
+    assert_eq!(all[..ready].iter().filter(|line| line.starts_with("worker_start ")).count(), 3, "{all:?}");
+    server.stop();
+}
+
+/// What has been ready once can be again, however often nobody was since.
+fn never_again() {
+    let mut server = Running::start(&[("workers", "1")], &["--fault=error:second_start"]);
+    send(server.manager(), Signal::KILL);
+    // The one that was killed, and the one after it, which has given up.
+    (0..2).for_each(|_| drop(server.log.next("starting another")));
+    server.signal(Signal::QUIT);
+    assert_eq!(server.wait().code(), Some(0));
 }
 
 fn master_dies() {

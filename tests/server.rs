@@ -265,7 +265,7 @@ fn a_stopped_worker_keeps_nobody_from_being_served() {
 
 #[test]
 fn deaths_are_seen_even_when_the_starter_ignored_them() {
-    let server = Served::start_after("trap '' CHLD TERM INT", 1);
+    let server = Served::start_ignoring(&[Signal::CHILD, Signal::TERM, Signal::INT], 1);
     let pids = server.workers();
     send(pids[0], Signal::KILL);
     server.workers_but(&pids);

@@ -387,6 +387,7 @@ fn names_stay_apart_and_looks_in_vain_take_no_room() {
     let sender = queue.sender(&tenancy).unwrap();
     let more: Vec<_> = (0..3).map(|_| sender.try_submit(b"more").unwrap()).collect();
     assert!(!more.contains(&first) && matches!(sender.try_submit(b"x"), Err(Error::Full { capacity: 4 })));
+    assert_eq!(sender.unanswered(), 3, "for what was refused no answer is waited for");
     let worker = queue.worker();
     assert_eq!(worker.try_take().unwrap().unwrap().id(), first, "what the dead left comes first");
 }

@@ -512,7 +512,7 @@ fn who_is_stopped_in_the_middle_of_the_queue_starves_nobodys_loop() {
     let queue = TaskQueue::new(&roll, TaskSize::default()).unwrap();
     let own = roll.attach(1).unwrap();
     let sender = queue.sender(&own).unwrap();
-    let busy = in_child(|| {
+    let mut busy = in_child(|| {
         let tenancy = roll.attach(0).unwrap();
         let (sender, worker) = (queue.sender(&tenancy).unwrap(), queue.worker());
         loop {
@@ -543,6 +543,17 @@ fn who_is_stopped_in_the_middle_of_the_queue_starves_nobodys_loop() {
         longest
     });
     assert!(longest < Duration::from_millis(150), "the loop stood still for {longest:?}");
+    // What was refused meanwhile has left no record taken.
+    busy.kill();
+    busy.until_dead();
+    recover(busy.pid()).unwrap();
+    busy.wait();
+    let worker = queue.worker();
+    while let Some(task) = worker.try_take().unwrap() {
+        task.finish(b"done").unwrap();
+    }
+    let room = (0..).take_while(|_| sender.try_submit_quietly(b"mine").is_ok()).count();
+    assert_eq!(room, TaskSize::default().tasks);
 }
 
 /// The longest turn of a loop in which a task is handed in, until `stopped` goes on and it is.

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 const TESTS: &[single::Test] = &[
     ("curl_speaks_http_1_and_2", versions),
     ("a_service_that_fails_or_panics_is_answered_for_and_the_worker_lives", fails),
+    ("who_asks_a_worker_that_leaves_is_told_so", told_to_go),
     ("streams_of_http_2_end_before_their_worker_leaves", goaway),
     ("who_never_ends_a_head_is_closed", slow_loris),
     ("sessions_outlive_the_workers", sessions),
@@ -87,7 +88,22 @@ fn fails() {
     for line in ["GET /fails: it was asked to", "GET /panics: panicked: it was asked to"] {
         assert_eq!(log.matches(line).count(), 2, "{log}");
     }
-    assert_eq!(fleet.stats().number("crashes"), 0);
+    let before = fleet.stats().number("requests");
+    (0..3).for_each(|_| assert_eq!(client.get("/").status, 200));
+    let now = fleet.stats();
+    // Among them the one that asks.
+    assert_eq!((now.number("requests") - before, now.0["processes"][0]["busy"].as_u64()), (4, Some(1)));
+    assert_eq!(now.number("crashes"), 0);
+}
+
+/// One who asks and asks, of a worker that is to leave: the last answer says that it is the last.
+fn told_to_go() {
+    let fleet = Fleet::start("pages", &[]);
+    let mut client = fleet.connect();
+    assert_eq!(client.get("/").header("connection"), None);
+    fleet.signal(Signal::USR1);
+    until("an answer says so", || client.get("/").header("connection") == Some("close"));
+    assert!(client.is_closed());
 }
 
 /// Ten slow requests on one connection; the worker is renewed while they are under way. Those are answered, and no others are taken.

@@ -5,13 +5,16 @@
 //! itself knows nothing of this: the runner copies the tree, puts `if mutant(N) { broken } else { original }` in each of those places, builds the
 //! copy *once*, and runs the named tests with one mutant switched on at a time, and first with none, when they must pass.
 //!
-//! `cargo run --release --manifest-path mutants/Cargo.toml -- loom|step [NAME…]`, `-- all` or, to build what `all` runs, `-- build`
+//! `cargo run --release --manifest-path mutants/Cargo.toml -- loom|step|server [NAME…]`, `-- all` (loom and step) or, to build what `all` runs, `-- build`
 
 mod loom;
 mod loom_channel;
 mod loom_table;
 mod loom_timer;
 mod loom_words;
+mod run;
+mod server;
+mod server_below;
 mod step;
 mod step_channel;
 mod step_table;
@@ -21,8 +24,7 @@ mod tree;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// One place, broken.
 #[derive(Debug)]
@@ -35,7 +37,7 @@ pub struct Mutant {
     pub find: &'static str,
     /// What to put there instead.
     pub replace: &'static str,
-    /// Tests of which at least one must go red.
+    /// Tests of which at least one must go red; in the harness of the server with the program that has them: "serve::a_test", or "lib::a::test".
     pub caught_by: &'static [&'static str],
 }
 
@@ -45,18 +47,27 @@ struct Engine {
     mutants: &'static [&'static [Mutant]],
     folder: &'static str,
     build: &'static [&'static str],
+    /// Its tests are in many programs: only those that are named are built, and each test is run in its own.
+    programs: bool,
+    /// Whether `all` runs it.
+    in_all: bool,
     at_once: usize,
+    /// No single test takes longer than a fraction of this; a mutant that makes one hang is caught by the clock.
+    limit: Duration,
     /// Makes the tests quick where no mutant is on: then they only have to show that the copy is sound. The harness itself has run them in full.
     quick: (&'static str, &'static str),
 }
 
-const ENGINES: [Engine; 2] = [
+const ENGINES: [Engine; 3] = [
     Engine {
         name: "loom",
         mutants: &[loom::MUTANTS, loom_words::MUTANTS, loom_channel::MUTANTS, loom_table::MUTANTS, loom_timer::MUTANTS],
         folder: "loom-tests",
         build: &["test", "--release", "--no-run", "--message-format=json-render-diagnostics"],
+        programs: false,
+        in_all: true,
         at_once: 2,
+        limit: Duration::from_secs(120),
         quick: ("COMMONS_LOOM_BOUND", "1"),
     },
     Engine {
@@ -72,22 +83,34 @@ const ENGINES: [Engine; 2] = [
             "--no-run",
             "--message-format=json-render-diagnostics",
         ],
+        programs: false,
+        in_all: true,
         // Each on the core of its worker: see STEP_CORE.
         at_once: 2,
+        limit: Duration::from_secs(120),
         quick: ("STEP_BUDGET_MS", "0"),
     },
+    Engine {
+        name: "server",
+        mutants: &[server::MUTANTS, server_below::MUTANTS],
+        folder: ".",
+        build: &["test", "--no-run", "--message-format=json-render-diagnostics"],
+        programs: true,
+        in_all: false,
+        at_once: 2,
+        limit: Duration::from_secs(10),
+        quick: ("MUTANT_ON", "0"),
+    },
 ];
-
-/// No single test takes longer than a fraction of this; a mutant that makes one hang is caught by the clock.
-const LIMIT: Duration = Duration::from_secs(120);
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let named = args.first().map_or("", String::as_str);
     let every = named == "all" || named == "build";
-    let engines: Vec<&Engine> = ENGINES.iter().filter(|engine| every || engine.name == named).collect();
+    let engines: Vec<&Engine> =
+        ENGINES.iter().filter(|engine| every && engine.in_all || engine.name == named).collect();
     if engines.is_empty() {
-        eprintln!("usage: mutants loom|step [NAME…] | all | build");
+        eprintln!("usage: mutants loom|step|server [NAME…] | all | build");
         return ExitCode::from(2);
     }
     // A build is one long optimization, on one core: so they are made beside each other. What is timed in them runs alone.
@@ -101,7 +124,7 @@ fn main() -> ExitCode {
     if named == "build" {
         return if ready.iter().all(Result::is_ok) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
-    let failed = ready.into_iter().map(|ready| ready.map(|ready| run(&ready))).sum::<Result<usize, String>>();
+    let failed = ready.into_iter().map(|ready| ready.map(|ready| judge(&ready))).sum::<Result<usize, String>>();
     match failed {
         Ok(0) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
@@ -135,17 +158,17 @@ fn prepare<'e>(engine: &'e Engine, names: &[String]) -> Result<Ready<'e>, String
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("no parent folder")?;
     let copy = root.join("target/mutants").join(engine.name);
     tree::plant(root, &copy, &mutants)?;
-    let tests = build(engine, &copy)?;
+    let tests = build(engine, &copy, &chosen)?;
     Ok(Ready { engine, chosen, copy, tests })
 }
 
 /// Runs them; how many failed to be caught, or how many tests fail without any.
-fn run(Ready { engine, chosen, copy, tests }: &Ready<'_>) -> usize {
+fn judge(Ready { engine, chosen, copy, tests }: &Ready<'_>) -> usize {
     let mut failed = 0;
     let control: BTreeSet<&str> = chosen.iter().flat_map(|(_, mutant)| mutant.caught_by).copied().collect();
     println!("{}: {} tests without any mutant", engine.name, control.len());
     let jobs: Vec<_> = control.iter().map(|test| (0, vec![*test])).collect();
-    for (job, red) in jobs.iter().zip(all(engine, copy, tests, &jobs)) {
+    for (job, red) in jobs.iter().zip(run::all(engine, copy, tests, &jobs)) {
         if let Some(how) = red {
             println!("  {} fails without a mutant: {how}", job.1[0]);
             failed += 1;
@@ -153,7 +176,7 @@ fn run(Ready { engine, chosen, copy, tests }: &Ready<'_>) -> usize {
     }
     println!("{}: {} mutants", engine.name, chosen.len());
     let jobs: Vec<_> = chosen.iter().map(|(number, mutant)| (*number, mutant.caught_by.to_vec())).collect();
-    for ((_, mutant), red) in chosen.iter().zip(all(engine, copy, tests, &jobs)) {
+    for ((_, mutant), red) in chosen.iter().zip(run::all(engine, copy, tests, &jobs)) {
         match red {
             Some(how) => println!("  {:<44} {how}", mutant.name),
             None => {
@@ -167,9 +190,18 @@ fn run(Ready { engine, chosen, copy, tests }: &Ready<'_>) -> usize {
 }
 
 /// Builds the tests of the copy; their executables.
-fn build(engine: &Engine, copy: &Path) -> Result<Vec<PathBuf>, String> {
+fn build(engine: &Engine, copy: &Path, chosen: &[(usize, &Mutant)]) -> Result<Vec<PathBuf>, String> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(engine.build).current_dir(copy.join(engine.folder)).stderr(Stdio::inherit());
+    if engine.programs {
+        let named = chosen.iter().flat_map(|(_, mutant)| mutant.caught_by).filter_map(|test| test.split_once("::"));
+        for program in named.map(|(program, _)| program).collect::<BTreeSet<_>>() {
+            match program {
+                "lib" => cargo.arg("--lib"),
+                _ => cargo.args(["--test", program]),
+            };
+        }
+    }
     // What cargo told this runner is about this runner.
     for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("CARGO_")) {
         if key != "CARGO_HOME" {
@@ -186,77 +218,4 @@ fn build(engine: &Engine, copy: &Path) -> Result<Vec<PathBuf>, String> {
         .filter_map(|line| line.split_once("\"executable\":\"")?.1.split_once('"').map(|(path, _)| path.into()))
         .collect();
     if found.is_empty() { Err("the build made no test".into()) } else { Ok(found) }
-}
-
-/// Runs the jobs (a mutant's number, tests), a few at once; for each the first test that went red, and how.
-fn all(engine: &Engine, copy: &Path, executables: &[PathBuf], jobs: &[(usize, Vec<&str>)]) -> Vec<Option<String>> {
-    let results = Mutex::new(vec![None; jobs.len()]);
-    let next = Mutex::new(0..jobs.len());
-    std::thread::scope(|scope| {
-        for worker in 0..engine.at_once {
-            let (results, next) = (&results, &next);
-            scope.spawn(move || {
-                loop {
-                    let Some(job) = next.lock().unwrap().next() else { return };
-                    let (mutant, tests) = &jobs[job];
-                    let red = tests.iter().find_map(|test| red(engine, copy, executables, *mutant, test, worker));
-                    results.lock().unwrap()[job] = red;
-                }
-            });
-        }
-    });
-    results.into_inner().unwrap()
-}
-
-/// Runs one test under one mutant; how it went red, if it did. A test that no executable knows counts as red only for the control.
-fn red(
-    engine: &Engine,
-    copy: &Path,
-    executables: &[PathBuf],
-    mutant: usize,
-    test: &str,
-    worker: usize,
-) -> Option<String> {
-    let mut ran = false;
-    for executable in executables {
-        let listed = Command::new(executable)
-            .args(["--list", "--format", "terse"])
-            .env("COMMONS_MUTANT", "0")
-            .current_dir(copy)
-            .output();
-        let knows = listed.is_ok_and(|out| {
-            String::from_utf8_lossy(&out.stdout).lines().any(|line| line.strip_suffix(": test") == Some(test))
-        });
-        if !knows {
-            continue;
-        }
-        ran = true;
-        let started = Instant::now();
-        let mut command = Command::new(executable);
-        if mutant == 0 {
-            command.env(engine.quick.0, engine.quick.1);
-        }
-        let mut child = command
-            .args(["--exact", test])
-            .env("COMMONS_MUTANT", mutant.to_string())
-            .env("STEP_CORE", worker.to_string())
-            .current_dir(copy)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .ok()?;
-        loop {
-            match child.try_wait() {
-                Ok(Some(status)) if status.success() => break,
-                Ok(Some(status)) => return Some(format!("{test}: {status}, {:.1} s", started.elapsed().as_secs_f64())),
-                Ok(None) if started.elapsed() < LIMIT => std::thread::sleep(Duration::from_millis(20)),
-                _ => {
-                    let _ = child.kill();
-                    let _ = child.wait();
-                    return Some(format!("{test}: hangs"));
-                }
-            }
-        }
-    }
-    (!ran && mutant == 0).then(|| "there is no such test".into())
 }

@@ -12,11 +12,11 @@ const PARTS: [&str; 8] =
 
 /// Appended to the door of the copy.
 const SWITCH: &str = r#"
-/// Whether the mutant of this number is switched on. Only in the copy that the mutant runner makes.
+/// Whether the mutant of this number is switched on, in this process and in all that it starts. Only in the copy that the mutant runner makes.
 #[allow(dead_code)]
 pub(crate) fn mutant(number: usize) -> bool {
     static ON: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
-    *ON.get_or_init(|| std::env::var("COMMONS_MUTANT").ok().and_then(|n| n.parse().ok()).unwrap_or(0)) == number
+    *ON.get_or_init(|| std::env::var("MUTANT_ON").ok().and_then(|n| n.parse().ok()).unwrap_or(0)) == number
 }
 "#;
 

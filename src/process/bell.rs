@@ -83,6 +83,12 @@ impl Bell {
         done
     }
 
+    /// Rings that nobody has heard yet.
+    #[cfg(test)]
+    pub(crate) fn rings(&self) -> usize {
+        self.rings.len()
+    }
+
     /// Waits for a ring, at most for a slice.
     pub(crate) fn wait(&self, patience: Patience) -> Result<()> {
         let slice = Duration::from_nanos(SLICE);

@@ -180,3 +180,21 @@ async fn carry_out(worker: &Worker, id: ConnId, order: &Order<'_>) {
         Order::Close => conn.close_in_turn(worker).await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::bus::BusSize;
+    use crate::process::roll::Roll;
+
+    #[test]
+    fn what_came_late_for_the_one_before_is_thrown_away() {
+        let (roll, small) = (Roll::new(1).unwrap(), BusSize { inbox: 4096, large: 2, bytes: 1 << 20 });
+        let (places, lines) = (Bus::new(&roll, small).unwrap(), Bus::new(&roll, small).unwrap());
+        let life = roll.attach(0).unwrap();
+        // Between the look and the push of its sender the manager has buried the one before, and purged the line.
+        lines.try_send(Address::NOBODY, 0, &Order::Close.to_bytes(ConnId::from(1))).unwrap();
+        let _mail = Mail::new(places, lines.clone(), 0, &life).unwrap();
+        assert_eq!(lines.inbox(&life).unwrap().try_recv().unwrap(), None);
+    }
+}

@@ -103,3 +103,19 @@ impl Timers {
         end.await.map(|never| match never {})
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_one_before_had_set_is_nobody_s_to_run() {
+        let heap = Timer::new(4).unwrap();
+        let before = Timers::new(heap.clone()).unwrap();
+        // Its payload is the one that the first of the next one's gets as well.
+        before.tick(Duration::from_secs(3600), async || Ok(())).unwrap();
+        before.after(Duration::from_secs(3600), async || Ok(())).unwrap();
+        assert_eq!(before.len(), 2);
+        assert_eq!(Timers::new(heap).unwrap().len(), 0);
+    }
+}

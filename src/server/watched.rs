@@ -271,3 +271,68 @@ impl<S: AsyncRead + AsyncWrite + AsFd + Unpin> AsyncWrite for Watched<S> {
         Poll::Ready(Ok(()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+    use tokio::io::AsyncReadExt;
+
+    /// No clock here comes to its end: what is looked at is whether it runs.
+    const LONG: Duration = Duration::from_secs(3600);
+
+    type Ours = Watched<tokio::net::UnixStream>;
+
+    /// Within a runtime, a watched end of a connection and the other end.
+    fn with(test: impl AsyncFnOnce(Ours, Rc<Seen>, UnixStream)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            ours.set_nonblocking(true).unwrap();
+            let (stream, seen) = (tokio::net::UnixStream::from_std(ours).unwrap(), Rc::new(Seen::default()));
+            test(Watched::new(stream, seen.clone(), LONG, LONG).heads_within(LONG), seen, theirs).await;
+        });
+    }
+
+    async fn waits_for_bytes(ours: &mut Ours) -> bool {
+        poll_fn(|cx| {
+            let mut bytes = [0; 8];
+            Poll::Ready(Pin::new(&mut *ours).poll_read(cx, &mut ReadBuf::new(&mut bytes)).is_pending())
+        })
+        .await
+    }
+
+    #[test]
+    fn a_write_that_goes_on_stops_the_clock_of_one_that_does_not() {
+        with(async |mut ours, _, mut theirs| {
+            ours.stream.writable().await.unwrap();
+            let mut bytes = vec![0; 1 << 16];
+            for _ in 0..1000 {
+                let written = poll_fn(|cx| Poll::Ready(Pin::new(&mut ours).poll_write(cx, &bytes))).await;
+                if written.is_pending() {
+                    break;
+                }
+            }
+            assert!(ours.stalled.is_some(), "the peer takes nothing");
+            theirs.set_nonblocking(true).unwrap();
+            while theirs.read(&mut bytes).is_ok_and(|n| n > 0) {}
+            poll_fn(|cx| Pin::new(&mut ours).poll_write(cx, b"x")).await.unwrap();
+            assert!(ours.stalled.is_none(), "slow is not deaf");
+        });
+    }
+
+    #[test]
+    fn a_body_is_waited_for_while_it_comes_and_until_it_is_answered() {
+        with(async |mut ours, seen, mut theirs| {
+            let open = seen.begin(true);
+            assert!(waits_for_bytes(&mut ours).await && ours.starved.is_some());
+            theirs.write_all(b"some").unwrap();
+            ours.read_exact(&mut [0; 4]).await.unwrap();
+            assert!(ours.starved.is_none(), "slow is not silent");
+            open.answered();
+            assert!(waits_for_bytes(&mut ours).await && ours.starved.is_none(), "there is nothing more to come");
+        });
+    }
+}

@@ -147,3 +147,99 @@ impl Desk {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::roll::Roll;
+    use crate::task::desk::INLINE;
+    use crate::task::{TaskQueue, TaskSize};
+
+    fn queue() -> (Roll, TaskQueue) {
+        let roll = Roll::new(2).unwrap();
+        let queue = TaskQueue::new(&roll, TaskSize { tasks: 4, ..TaskSize::default() }).unwrap();
+        (roll, queue)
+    }
+
+    /// By a thread that ends with it: for everybody else, a death.
+    fn dies<R: Send>(in_the_middle: impl FnOnce() -> R + Send) -> R {
+        std::thread::scope(|scope| scope.spawn(in_the_middle).join().unwrap())
+    }
+
+    #[test]
+    fn a_result_whose_worker_died_before_the_commit_is_nobody_s() {
+        let (roll, queue) = queue();
+        let tenancy = roll.attach(0).unwrap();
+        let (sender, desk) = (queue.sender(&tenancy).unwrap(), &queue.desk);
+        let id = sender.try_submit(b"much").unwrap();
+        // The first two of three steps of an end with a large result; the second time the task is lost with it.
+        for _ in 0..2 {
+            dies(|| {
+                let task = queue.worker().try_take().unwrap().expect("it is there");
+                assert_eq!(task.id(), id);
+                let deposit = desk.deposit_result(id.from, &[1; INLINE + 1]).unwrap().expect("its sender lives");
+                // One task, one record.
+                let n = (0..desk.len()).find(|n| desk.state(*n).phase() == Phase::Running).expect("it runs");
+                desk.record(n).set_result(deposit.ticket());
+                deposit.sent();
+                std::mem::forget(task);
+            });
+            assert_eq!(queue.ledger().large.0, 1, "of the one before nothing is left");
+        }
+        queue.sweep().unwrap();
+        assert!(matches!(sender.try_recv().unwrap().unwrap().result, Err(Error::TaskLost { attempts: 2, .. })));
+        assert_eq!(queue.ledger().large, (0, 0));
+    }
+
+    #[test]
+    fn a_payload_whose_sender_died_handing_it_in_is_nobody_s() {
+        let (_roll, queue) = queue();
+        let desk = &queue.desk;
+        dies(|| {
+            let deposit = desk.payloads.deposit(0, &[1; INLINE + 1]).unwrap();
+            let (n, _) = desk.claim().unwrap();
+            desk.record(n).set_large_payload(deposit.ticket());
+            deposit.sent();
+        });
+        assert_eq!(queue.ledger().large.0, 1);
+        desk.room.arm();
+        queue.sweep().unwrap();
+        assert_eq!((queue.ledger().large, desk.room.rings()), ((0, 0), 1), "and who waits for a record is told");
+    }
+
+    #[test]
+    fn a_large_result_waits_for_room_no_longer_than_its_sender_lives() {
+        let roll = Roll::new(3).unwrap();
+        let queue = TaskQueue::new(&roll, TaskSize { large: 2, ..TaskSize::default() }).unwrap();
+        // Those who live fetch nothing, and have all the room.
+        let others = [0, 1].map(|slot| roll.attach(slot).unwrap());
+        for other in &others {
+            queue.sender(other).unwrap().try_submit(b"much").unwrap();
+        }
+        dies(|| {
+            let tenancy = roll.attach(2).unwrap();
+            queue.sender(&tenancy).unwrap().try_submit(b"much").unwrap();
+            std::mem::forget(tenancy);
+        });
+        for _ in 0..3 {
+            queue.worker().try_take().unwrap().expect("it is there").finish(&[1; INLINE + 1]).unwrap();
+        }
+        assert_eq!((queue.ledger().finished, queue.ledger().undelivered, queue.ledger().large.0), (3, 0, 2));
+    }
+
+    #[test]
+    fn an_answer_that_comes_late_for_the_one_before_is_not_taken_for_ours() {
+        let (roll, queue) = queue();
+        let first = roll.attach(0).unwrap().address();
+        let tenancy = roll.attach(0).unwrap();
+        let sender = queue.sender(&tenancy).unwrap();
+        // Its first task, as it was the other one's first; whoever answered that looked before the other one went.
+        let id = sender.try_submit(b"ours").unwrap();
+        let (sequence, outcome) = (id.sequence, Outcome::Result);
+        let theirs = Told { sequence, generation: first.generation, outcome, tries: 1, large: Ticket::NONE };
+        queue.desk.answers[0].try_push(&theirs.message(b"theirs")).unwrap();
+        assert!(sender.try_recv().unwrap().is_none() && sender.unanswered() == 1);
+        queue.worker().try_take().unwrap().expect("it is there").finish(b"done").unwrap();
+        assert_eq!(sender.try_recv().unwrap().unwrap().result.unwrap(), b"done");
+    }
+}

@@ -8,6 +8,7 @@
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -56,6 +57,26 @@ impl Served {
     pub fn start_after(before: &str, workers: usize) -> Self {
         let script = format!("{before}; exec \"$0\" --port 0 --workers {workers}");
         Self::start_by(Command::new("sh").args(["-c", &script, BINARY]))
+    }
+
+    /// Starts it with these signals ignored. (No shell does: what it hands down of a `trap` on SIGCHLD is nothing.)
+    pub fn start_ignoring(signals: &'static [Signal], workers: usize) -> Self {
+        let ignore = move || {
+            for signal in signals {
+                #[allow(unsafe_code)]
+                // SAFETY: SIG_IGN is an action, and to set one is safe between fork and exec.
+                unsafe {
+                    libc::signal(signal.as_raw(), libc::SIG_IGN)
+                };
+            }
+            Ok(())
+        };
+        let workers = workers.to_string();
+        let mut command = Command::new(BINARY);
+        command.args(["--port", "0", "--workers", &workers]);
+        #[allow(unsafe_code)]
+        // SAFETY: as said there; it allocates nothing and takes no lock.
+        Self::start_by(unsafe { command.pre_exec(ignore) })
     }
 
     fn start_by(command: &mut Command) -> Self {

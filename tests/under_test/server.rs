@@ -14,6 +14,15 @@ pub(crate) fn tell(line: impl std::fmt::Display) {
     let _ = std::io::stdout().lock().write_all(line.as_bytes());
 }
 
+/// Says so when it goes.
+struct Goes(&'static str);
+
+impl Drop for Goes {
+    fn drop(&mut self) {
+        tell(format_args!("{} is gone", self.0));
+    }
+}
+
 pub(super) fn failed(why: &'static str) -> Error {
     Error::System { call: why, source: std::io::Error::other("as it should") }
 }
@@ -197,10 +206,11 @@ impl UnderTest {
             // A tick that ends itself at the n-th time.
             "tick" => {
                 let (n, every): (u32, _) = (number(word()), millis(word()));
-                let (of, mut at) = (worker.clone(), 0);
+                let (of, mut at, goes) = (worker.clone(), 0, Goes("the tick's closure"));
                 let id = std::rc::Rc::new(std::cell::Cell::new(None));
                 let its = id.clone();
                 let set = worker.tick(every, move || {
+                    let _held = &goes;
                     at += 1;
                     let (of, its) = (of.clone(), its.clone());
                     async move {
@@ -294,6 +304,11 @@ impl UnderTest {
                     "connections={} accepted={} requests={} tasks={} crashes={}",
                     stats.connections, stats.accepted, stats.requests, stats.tasks, stats.crashes
                 )
+            }
+            "states" => {
+                let states =
+                    worker.stats().processes.iter().map(|of| format!("{} {:?}", of.id, of.state)).collect::<Vec<_>>();
+                states.join(", ")
             }
             _ => format!("what is {line:?}?"),
         };

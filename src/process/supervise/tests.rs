@@ -326,3 +326,36 @@ fn a_stranger_is_reaped_and_nothing_else_happens() {
     world.send(Event::Died { pid: 1, end: CRASH });
     assert_eq!(world.take(), [Command::Recover { pid: 1 }, Command::Reap { pid: 1 }]);
 }
+
+#[test]
+fn a_stop_gives_one_that_a_reload_has_asked_no_longer_than_the_others() {
+    let policy = Policy { grace: 1_000, reload_grace: 60_000, ..Policy::default() };
+    let mut world = World::of(&[Group { policy, ..group(1) }]);
+    world.make_ready(0);
+    world.pass(1_000);
+    world.send(Event::Reload(Which::All));
+    world.make_ready(0);
+    let (old, new) = (world.leaving(0).unwrap().pid, world.pid(0));
+    world.send(Event::Stop);
+    world.take();
+    world.pass(1_000);
+    let kill = |generation, pid| Command::Kill { seat: seat(0, generation), pid, why: Why::Overdue };
+    assert_eq!(world.take(), [kill(2, new), kill(1, old)]);
+}
+
+#[test]
+fn a_fork_that_succeeds_forgives_those_that_failed() {
+    let mut world = World::new(1);
+    for _ in 0..2 {
+        world.make_ready(0);
+        world.pass(1_000);
+        world.take();
+        world.refuse_forks = true;
+        world.die(0, CRASH);
+        assert!(world.take().contains(&Command::TellForkFailed { id: 0, again: 50 }));
+        world.pass(50);
+        assert_eq!(world.take().last(), Some(&Command::TellForkFailed { id: 0, again: 100 }));
+        world.refuse_forks = false;
+        world.pass(100);
+    }
+}

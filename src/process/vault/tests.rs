@@ -69,3 +69,21 @@ fn it_is_bounded() {
     });
     assert!(Vault::new(1, 10).is_err() && Vault::new(257, 10).is_err());
 }
+
+#[test]
+fn who_waits_for_room_is_told() {
+    let vault = Vault::new(2, 100).unwrap();
+    for sent in [false, true] {
+        let deposit = vault.deposit(0, &payload(100)).unwrap();
+        let ticket = deposit.ticket();
+        vault.bell().arm();
+        if sent {
+            deposit.sent();
+            vault.free(ticket);
+        } else {
+            drop(deposit);
+        }
+        assert_eq!(vault.bell().rings(), 1, "not by the end of a slice");
+        vault.bell().wait(Patience::Endless).unwrap();
+    }
+}

@@ -146,3 +146,30 @@ fn waits(socket: &OwnedFd) -> bool {
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&now)).is_ok_and(|ready| ready > 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+    use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn who_leaves_takes_what_has_come_as_far_as_it_has_room() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            listener.set_nonblocking(true).unwrap();
+            let acceptor = Acceptor::new(&listener, true).unwrap();
+            // Connected is who has come through to the queue.
+            let _clients = [0; 3].map(|_| TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+            let (room, taken) = (Arc::new(Semaphore::new(2)), RefCell::new(Vec::new()));
+            let take = || {
+                acceptor.take_rest(&room, |socket, permit| taken.borrow_mut().push((socket, permit)));
+                taken.borrow().len()
+            };
+            assert_eq!((take(), room.available_permits()), (2, 0));
+            room.add_permits(5);
+            assert_eq!((take(), room.available_permits()), (3, 4), "and then nobody waits any more");
+        });
+    }
+}

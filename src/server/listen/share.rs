@@ -196,6 +196,23 @@ mod tests {
     }
 
     #[test]
+    fn what_was_granted_is_forgotten_when_the_loads_are_even() {
+        let mut share = Share::default();
+        let (all_mine, even) =
+            (|mine| Loads { mine, total: mine, workers: 2 }, Loads { mine: 50, total: 100, workers: 2 });
+        let mut granted = |now| {
+            share.settled();
+            assert_eq!(share.judge(all_mine(100), now), Verdict::Wait(LOOK));
+            (100..).take_while(|mine| share.judge(all_mine(*mine), now + PATIENCE) == Verdict::Take).count()
+        };
+        assert_eq!((granted(0), granted(1_000), granted(2_000)), (1, 2, 4));
+        assert_eq!(share.judge(even, 3_000), Verdict::Take);
+        assert_eq!(share.judge(all_mine(100), 4_000), Verdict::Wait(LOOK));
+        assert_eq!(share.judge(all_mine(100), 4_000 + PATIENCE), Verdict::Take);
+        assert_eq!(share.judge(all_mine(101), 4_000 + PATIENCE), Verdict::Wait(LOOK));
+    }
+
+    #[test]
     fn numbers_at_their_ends_overflow_nothing() {
         let mut share = Share::default();
         for _ in 0..200 {
