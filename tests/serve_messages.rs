@@ -16,6 +16,7 @@ const TESTS: &[Test] = &[
     ("messages_survive_the_receiver_s_death_in_order", receiver_dies),
     ("messages_stay_in_order_across_reloads", across_reloads),
     ("a_message_in_hand_is_finished_by_who_leaves", in_hand),
+    ("a_flood_of_messages_does_not_keep_clients_waiting", flood),
     ("a_connection_of_another_process_can_be_sent_to_and_closed", other_s_connection),
     ("what_is_sent_to_connections_of_workers_that_leave_arrives_in_order", sent_to_who_leaves),
     ("what_is_sent_to_the_dead_is_refused_and_leaves_nothing", sent_to_the_dead),
@@ -126,6 +127,20 @@ fn in_hand() {
     server.told.next("worker_exit 1");
     server.told.next("message 1 0 said");
     assert_eq!(server.wait().code(), Some(0));
+}
+
+fn flood() {
+    let mut server = Running::start(&[("workers", "2")], &[]);
+    let ((mut first, _), (mut second, who)) = (server.client_of(0), server.client_of(1));
+    first.say(&vec!["say 1 block:1"; 300].join("\n"));
+    server.told.next("message 1 0 said");
+    assert_eq!(second.ask("echo hello"), "hello");
+    let heard = server.told.next(&format!("receive {} echo hello", commons::server::ConnId::from(who.id)));
+    let before = server.told.all().iter().take_while(|line| **line != heard);
+    let before = before.filter(|line| line.starts_with("message 1 ")).count();
+    assert!(before < 290, "after {before} messages of 300");
+    drop((first, second));
+    server.stop();
 }
 
 fn other_s_connection() {

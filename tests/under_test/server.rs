@@ -357,6 +357,9 @@ impl Handler for UnderTest {
             tell("message waits");
             tokio::time::sleep(millis(Some(wait))).await;
         }
+        if let Some(wait) = rest.strip_prefix("block:") {
+            std::thread::sleep(millis(Some(wait)));
+        }
         tell(format_args!("message {} {from} {head} {}", worker.id(), rest.len()));
         if head == "said shared" {
             self.shared.add(1);
