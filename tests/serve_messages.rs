@@ -23,6 +23,7 @@ const TESTS: &[Test] = &[
     ("what_others_send_to_a_slow_client_stays_in_order", slow_client),
     ("what_others_send_in_a_burst_costs_no_client_that_reads", burst),
     ("what_others_send_to_a_client_that_never_reads_has_a_bound", stuck_client),
+    ("small_pieces_for_a_client_that_never_reads_have_a_bound_too", small_pieces),
     ("timers_once_and_again_and_ended", timers),
     ("timers_that_fail_end_alone", bad_timers),
 ];
@@ -337,6 +338,25 @@ fn stuck_client() {
     assert_eq!(other.line(), "not held up");
     server.log.next("does not take what others send to it");
     assert!(stuck.is_over());
+    drop((first, stuck, other));
+    server.stop();
+}
+
+fn small_pieces() {
+    let mut server = Running::start(SMALL, &[]);
+    let (mut first, _) = server.client_of(0);
+    let (mut stuck, who) = server.client_of(1);
+    let (mut other, its) = server.client_of(1);
+    rustix::net::sockopt::set_socket_recv_buffer_size(stuck.stream(), 16384).unwrap();
+    // Its own worker waits for room in the end, and all others behind it.
+    stuck.say(&vec!["big 10000"; 2000].join("\n"));
+    // Far fewer bytes than may wait; but each piece takes room of its own.
+    assert!((0..200).any(|_| {
+        assert_eq!(first.ask(&format!("flood {} x 10 0", who.id)), "flooded");
+        server.log.count("is given up") > 0
+    }));
+    assert_eq!(first.ask(&format!("sendto {} not held up", its.id)), "ok: sent");
+    assert_eq!(other.line(), "not held up");
     drop((first, stuck, other));
     server.stop();
 }

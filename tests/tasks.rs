@@ -588,7 +588,7 @@ fn who_is_stopped_with_a_large_task_in_hand_takes_no_room_from_the_others() {
         // Not `until`, which sleeps: it may be over by then.
         let end = Instant::now() + Duration::from_secs(5);
         while queue.ledger().queued > 0 && Instant::now() < end {
-            std::hint::spin_loop();
+            std::thread::yield_now();
         }
         reader.stop();
         let free = others();
