@@ -152,7 +152,8 @@ impl Worker {
         self.inner.timers.clear(id)
     }
 
-    /// Submits a task, waiting for room; what comes of it is told to `finish`.
+    /// Submits a task, waiting for room; what comes of it is told to `finish`. At most 256 are without an answer at once, and `finish` hears of them one after the
+    /// other: one that submits more than one inside it may wait for ever for room that only its own end makes. Spawn it there, or try.
     ///
     /// # Errors
     /// [`Error::NoTaskWorkers`]; [`Error::TooLong`]; [`Error::System`].
