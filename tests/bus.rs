@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use arbitrary::Unstructured;
 use common::dice::Dice;
-use common::{Child, Exit, in_child, note};
+use common::{Child, Exit, in_child, note, until};
 use commons::harness::crew::{Address, Bus, BusSize, Inbox, Message, Roll};
 use commons::{Error, recover};
 use fuse::{BURNT, risk};
@@ -305,4 +305,26 @@ fn a_large_message_waits_for_a_descriptor() {
         assert_eq!(bus.usage(), (0, 0));
     })
     .join();
+}
+
+/// One who does not wait is told that there is no room while another one is stopped in the middle of the inbox.
+#[test]
+fn who_is_stopped_in_an_inbox_is_no_error_to_who_tries() {
+    let roll = Roll::new(1).unwrap();
+    let bus = Bus::new(&roll, BusSize::default()).unwrap();
+    let own = roll.attach(0).unwrap();
+    let inbox = bus.inbox(&own).unwrap();
+    let busy = in_child(|| {
+        loop {
+            let _ = bus.try_send(Address::NOBODY, 0, b"theirs");
+        }
+    });
+    until("it works", || inbox.try_recv().unwrap().is_some());
+    for _ in 0..300 {
+        busy.stop();
+        while inbox.try_recv().unwrap().is_some() {}
+        let tried = bus.try_send(own.address(), 0, b"ours");
+        busy.cont();
+        assert!(matches!(tried, Ok(()) | Err(Error::Full { .. })), "{tried:?}");
+    }
 }

@@ -3,8 +3,8 @@
 mod managed;
 mod single;
 
-use commons::AtomicLong;
 use commons::process::{Context, Pool, Privileges};
+use commons::{AtomicLong, Error};
 use managed::{line, manage, numbers, own_pid, say};
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, waitpid};
 use single::{PATIENCE, ends_well, is_gone, pid, until};
@@ -15,6 +15,7 @@ const TESTS: &[single::Test] = &[
     ("a_worker_may_ask_for_a_reload", asked_from_within),
     ("term_ends_all_and_who_does_not_leave_is_killed", stop),
     ("workers_die_with_their_manager", manager_killed),
+    ("who_is_stopped_in_a_mailbox_is_no_error_to_who_tries", stopped),
 ];
 
 fn main() -> std::process::ExitCode {
@@ -166,4 +167,37 @@ fn manager_killed() {
     assert!(waits.terminating_signal() == Some(9) || waits.exit_status() == Some(0), "{waits:?}");
     assert_eq!(works.terminating_signal(), Some(9));
     set_child_subreaper(None).unwrap();
+}
+
+fn stopped() {
+    let manager = manage(|link| {
+        Pool::new(2).run(|cx| {
+            if cx.id() == 0 {
+                // Mostly it is in the middle of its own mailbox.
+                while !cx.exiting() {
+                    for _ in 0..100 {
+                        let _ = (cx.try_send(0, b"mine"), cx.try_recv());
+                    }
+                }
+                return Ok(());
+            }
+            until("it works", || cx.stats().workers[0].received > 1000);
+            let pid = Pid::from_raw(cx.stats().workers[0].pid.cast_signed()).expect("it lives");
+            let tried: Vec<_> = (0..300)
+                .map(|_| {
+                    kill_process(pid, Signal::STOP).unwrap();
+                    let tried = cx.try_send(0, b"yours");
+                    kill_process(pid, Signal::CONT).unwrap();
+                    tried
+                })
+                .collect();
+            let other = tried.iter().find(|tried| !matches!(tried, Ok(()) | Err(Error::Full { .. })));
+            say(link, &format!("tried: {other:?}, {}", tried.iter().filter(|tried| tried.is_err()).count()));
+            cx.shutdown()?;
+            while cx.recv()?.is_some() {}
+            Ok(())
+        })
+    });
+    assert!(line(&manager, "tried").starts_with("tried: None"));
+    ends_well(manager);
 }

@@ -15,6 +15,7 @@ use under_test::{Running, Scratch, Test, until};
 
 const TESTS: &[Test] = &[
     ("connect_then_receive_then_close", order),
+    ("a_long_greeting_is_written_while_connect_is_under_way", greeting),
     ("the_next_bytes_wait_until_the_call_has_ended", one_call_at_a_time),
     ("what_was_sent_before_close_arrives", close_after_send),
     ("a_close_loses_nothing_though_the_client_still_sends", close_while_the_client_sends),
@@ -56,6 +57,15 @@ fn order() {
     half.stream().shutdown(std::net::Shutdown::Write).unwrap();
     assert_eq!(half.line(), "waited");
     assert!(half.is_closed());
+    server.stop();
+}
+
+fn greeting() {
+    let server = Running::start(&[("workers", "1"), ("socket_buffer_size", "4096")], &["--fault=greets"]);
+    let mut client = server.client();
+    assert_eq!(client.line(), "x".repeat(3000) + &"y".repeat(3000));
+    assert_eq!(client.ask("echo hello"), "hello");
+    drop(client);
     server.stop();
 }
 

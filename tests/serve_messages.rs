@@ -16,12 +16,14 @@ const TESTS: &[Test] = &[
     ("messages_survive_the_receiver_s_death_in_order", receiver_dies),
     ("messages_stay_in_order_across_reloads", across_reloads),
     ("a_message_in_hand_is_finished_by_who_leaves", in_hand),
+    ("a_flood_of_messages_does_not_keep_clients_waiting", flood),
     ("a_connection_of_another_process_can_be_sent_to_and_closed", other_s_connection),
     ("what_is_sent_to_connections_of_workers_that_leave_arrives_in_order", sent_to_who_leaves),
     ("what_is_sent_to_the_dead_is_refused_and_leaves_nothing", sent_to_the_dead),
     ("what_others_send_to_a_slow_client_stays_in_order", slow_client),
     ("what_others_send_in_a_burst_costs_no_client_that_reads", burst),
     ("what_others_send_to_a_client_that_never_reads_has_a_bound", stuck_client),
+    ("small_pieces_for_a_client_that_never_reads_have_a_bound_too", small_pieces),
     ("timers_once_and_again_and_ended", timers),
     ("timers_that_fail_end_alone", bad_timers),
 ];
@@ -126,6 +128,20 @@ fn in_hand() {
     server.told.next("worker_exit 1");
     server.told.next("message 1 0 said");
     assert_eq!(server.wait().code(), Some(0));
+}
+
+fn flood() {
+    let mut server = Running::start(&[("workers", "2")], &[]);
+    let ((mut first, _), (mut second, who)) = (server.client_of(0), server.client_of(1));
+    first.say(&vec!["say 1 block:1"; 300].join("\n"));
+    server.told.next("message 1 0 said");
+    assert_eq!(second.ask("echo hello"), "hello");
+    let heard = server.told.next(&format!("receive {} echo hello", commons::server::ConnId::from(who.id)));
+    let before = server.told.all().iter().take_while(|line| **line != heard);
+    let before = before.filter(|line| line.starts_with("message 1 ")).count();
+    assert!(before < 290, "after {before} messages of 300");
+    drop((first, second));
+    server.stop();
 }
 
 fn other_s_connection() {
@@ -341,6 +357,25 @@ fn stuck_client() {
     assert_eq!(other.line(), "not held up");
     server.log.next("does not take what others send to it");
     assert!(stuck.is_over());
+    drop((first, stuck, other));
+    server.stop();
+}
+
+fn small_pieces() {
+    let mut server = Running::start(SMALL, &[]);
+    let (mut first, _) = server.client_of(0);
+    let (mut stuck, who) = server.client_of(1);
+    let (mut other, its) = server.client_of(1);
+    rustix::net::sockopt::set_socket_recv_buffer_size(stuck.stream(), 16384).unwrap();
+    // Its own worker waits for room in the end, and all others behind it.
+    stuck.say(&vec!["big 10000"; 2000].join("\n"));
+    // Far fewer bytes than may wait; but each piece takes room of its own.
+    assert!((0..200).any(|_| {
+        assert_eq!(first.ask(&format!("flood {} x 10 0", who.id)), "flooded");
+        server.log.count("is given up") > 0
+    }));
+    assert_eq!(first.ask(&format!("sendto {} not held up", its.id)), "ok: sent");
+    assert_eq!(other.line(), "not held up");
     drop((first, stuck, other));
     server.stop();
 }

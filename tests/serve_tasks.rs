@@ -19,6 +19,7 @@ const TESTS: &[Test] = &[
     ("task_workers_are_renewed_after_task_max_request", worn),
     ("without_task_workers_there_are_no_tasks", none),
     ("who_leaves_waits_for_its_answers", leaving),
+    ("a_task_worker_hears_that_it_is_asked_to_leave_also_between_two_of_many_tasks", busy),
     ("asynchronous_tasks_let_others_run_and_lose_nothing", asynchronous),
     ("a_worker_s_handle_works_on_its_thread_and_refuses_elsewhere", by_handle),
 ];
@@ -179,6 +180,21 @@ fn leaving() {
     assert!(server.told.next("finish ").ends_with("ok: slept"), "the old worker hears of it before it goes");
     server.told.next("worker_stop 0 ");
     assert_eq!(server.told.count("after_reload"), 1);
+    drop(client);
+    server.stop();
+}
+
+fn busy() {
+    let mut server = Running::start(ONE, &[]);
+    let mut client = server.client();
+    let pid: i32 = client.ask("wait 5000 pid")["ok: ".len()..].parse().unwrap();
+    client.say(&format!("all 20000 {}", vec!["sleep 5"; 100].join(",")));
+    server.told.next("asleep ");
+    send(pid, Signal::TERM);
+    server.told.next(&format!("worker_exit 1 {pid}"));
+    let before = server.told.count("asleep ");
+    assert!(before < 50, "after {before} of 100");
+    assert_eq!(client.line(), vec!["ok: slept"; 100].join(" | "));
     drop(client);
     server.stop();
 }

@@ -391,3 +391,30 @@ fn names_stay_apart_and_looks_in_vain_take_no_room() {
     let worker = queue.worker();
     assert_eq!(worker.try_take().unwrap().unwrap().id(), first, "what the dead left comes first");
 }
+
+/// A large task waits for a record, and there are lockers. What it put into one with each try it takes out again; that is no room for which it waits.
+#[test]
+fn a_large_task_that_waits_for_a_small_one_s_room_lets_others_run() {
+    let stage = stage(TaskSize { tasks: 1, ..TaskSize::default() });
+    let Stage { sender, worker, queue, .. } = &stage;
+    sender.try_submit_quietly(b"the only room").unwrap();
+    awaited(async {
+        let turns = std::cell::Cell::new(0);
+        let submit = async {
+            let id = sender.submit(&[0; 5000]).await.unwrap();
+            (id, turns.get())
+        };
+        let others = async {
+            for _ in 0..10 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                turns.set(turns.get() + 1);
+            }
+            worker.try_take().unwrap().unwrap().finish(b"").unwrap();
+        };
+        // Were it to keep the thread there would be nobody to make room.
+        let ((id, turned), ()) = tokio::join!(submit, others);
+        assert_eq!(turned, 10);
+        assert_eq!(worker.try_take().unwrap().unwrap().id(), id);
+    });
+    assert_eq!(queue.ledger().large.0, 1, "it was given back with its payload");
+}

@@ -572,3 +572,41 @@ async fn turned(stopped: &Child, sender: &Sender) -> Duration {
     submitted.unwrap();
     longest
 }
+
+/// A task worker is stopped while it reads a large payload. Its ticket is not in the queue any more by then: there, what it has in hand keeps the room of all that comes later.
+#[test]
+fn who_is_stopped_with_a_large_task_in_hand_takes_no_room_from_the_others() {
+    let roll = Roll::new(1).unwrap();
+    let queue = TaskQueue::new(&roll, TaskSize { tasks: 2, ..TaskSize::default() }).unwrap();
+    let sender = queue.sender(&roll.attach(0).unwrap()).unwrap();
+    let reader = in_child(|| {
+        let worker = queue.worker();
+        while let Ok(task) = worker.take_timeout(Duration::from_secs(5)) {
+            task.finish(b"").unwrap();
+        }
+    });
+    let (own, payload) = (queue.worker(), vec![7; 8 << 20]);
+    let others = || {
+        let done = |task: commons::Result<Option<Task>>| {
+            task.is_ok_and(|task| task.is_some_and(|task| task.finish(b"").is_ok()))
+        };
+        let one = |_| sender.try_submit_quietly(b"small").is_ok() && done(own.try_take());
+        // More than the queue has tickets.
+        (0..200).all(one)
+    };
+    let stuck = (0..6).filter(|_| {
+        sender.try_submit_quietly(&payload).unwrap();
+        // Not `until`, which sleeps: it may be over by then.
+        let end = Instant::now() + Duration::from_secs(5);
+        while queue.ledger().queued > 0 && Instant::now() < end {
+            std::thread::yield_now();
+        }
+        reader.stop();
+        let free = others();
+        reader.cont();
+        until("all is done", || queue.ledger().running == 0 && queue.ledger().queued == 0);
+        !free
+    });
+    // Between two instructions it may be stopped, too, where it has both.
+    assert!(stuck.count() < 3);
+}

@@ -230,8 +230,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "ticket_refused_record_stays",
         file: "src/task/send.rs",
-        find: "self.release(n, filling);",
-        replace: "",
+        find: "self.release(n, filling);\n            return Err(match error {",
+        replace: "return Err(match error {",
         caught_by: &["tasks::who_is_stopped_in_the_middle_of_the_queue_starves_nobodys_loop"],
     },
     Mutant {

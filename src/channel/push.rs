@@ -49,6 +49,15 @@ impl Channel {
         self.ground.push(message, Patience::None)
     }
 
+    /// The same where it is no error that a producer was stopped in the middle: to one who does not wait that is as good as no room.
+    #[cfg(feature = "server")]
+    pub(crate) fn push_now(&self, message: &[u8]) -> Result<()> {
+        self.try_push(message).map_err(|error| match error {
+            Error::Timeout { .. } => Error::Full { capacity: self.capacity() },
+            other => other,
+        })
+    }
+
     /// Puts a message at the end, waiting for room for at most `timeout`.
     ///
     /// # Errors

@@ -206,12 +206,12 @@ impl Bus {
     /// Sends a message to a slot, if there is room.
     ///
     /// # Errors
-    /// [`Error::Full`]; [`Error::TooLong`]; [`Error::OutOfRange`] for a slot that is not there; [`Error::System`]; as [`Channel::try_push`].
+    /// [`Error::Full`]; [`Error::TooLong`]; [`Error::OutOfRange`] for a slot that is not there; [`Error::System`]; [`Error::TooManyParticipants`].
     pub fn try_send(&self, from: Address, to: u32, data: &[u8]) -> Result<()> {
         let inbox = self.to(to)?;
         let deposit = self.is_large(data).then(|| self.inner.vault.deposit(to.into(), data)).transpose()?;
         let parcel = self.parcel(from, deposit, data);
-        inbox.try_push(&parcel.message)?;
+        inbox.push_now(&parcel.message)?;
         parcel.arrived();
         Ok(())
     }

@@ -41,7 +41,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bell::Bell;
-use crate::robust::{Patience, RobustLock, SLICE, Tag, certainly_dead, me, prepare, seated};
+use crate::robust::{Patience, RobustLock, Tag, certainly_dead, me, prepare, seated};
 use crate::shm::{Key, Kind, Pad, Place, Region, Row, shared};
 use crate::sync::{AtomicU64, Look, Ordering};
 use crate::sys::parcel::{Locker, unwrapped, wrapped};
@@ -120,6 +120,10 @@ impl Ticket {
     }
 }
 
+/// How long it is waited for who is at the door, with the thread held; a channel's ends have the same. Who waits in an event loop comes again after a slice, and
+/// there may be many of them.
+const DOOR: Duration = Duration::from_millis(1);
+
 /// For [`Vault::deposit`]: counted to nobody.
 pub(crate) const NO_ACCOUNT: u64 = u64::MAX;
 
@@ -184,7 +188,7 @@ impl Vault {
 
     fn claim(&self, account: u64, len: u64) -> Result<Deposit> {
         let (inner, tag) = (&*self.inner, me()?.tag());
-        let door = inner.door.lock.acquire(inner.key, "vault", Patience::lasting(Duration::from_nanos(SLICE)));
+        let door = inner.door.lock.acquire(inner.key, "vault", Patience::lasting(DOOR));
         let lock = match door {
             Ok(lock) => lock,
             // Somebody was stopped in there. For who waits that is like no room.

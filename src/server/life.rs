@@ -273,6 +273,8 @@ async fn hear_answers(worker: &Worker, calls: &Rc<dyn Calls>) -> Result<()> {
             worker.complain(format_args!("finish of task {}: {why}", answer.id));
         }
         drop(under_way);
+        // Without it nothing else would run in this process for as long as answers come.
+        tokio::task::consume_budget().await;
     }
 }
 
@@ -304,6 +306,8 @@ async fn run_tasks(land: &Land, worker: &Worker) -> Result<()> {
         if let Err(why) = done {
             worker.complain(format_args!("task {id}: {why}"));
         }
+        // After each, for it may have been long: without it nothing else would run in this process for as long as there are tasks, and it would not hear that it is to leave.
+        tokio::task::yield_now().await;
     }
 }
 

@@ -6,10 +6,11 @@
 
 use crate::{Error, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags, open};
-use rustix::io::Errno;
+use rustix::fs::{FileType, Mode, OFlags, fstat, open};
+use rustix::io::{Errno, ReadWriteFlags, pwritev2, write};
 use std::cell::{Cell, RefCell};
 use std::fmt::{self, Write};
+use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -162,14 +163,24 @@ impl Log {
         let file = self.file.borrow();
         match &*file {
             Some(file) => self.put(file.as_fd(), line.as_bytes()),
-            // It is shared with others, so that it cannot be made non-blocking: a pipe that polls writable takes LINE bytes.
-            None => can_take_a_line(rustix::stdio::stderr()) && self.put(rustix::stdio::stderr(), line.as_bytes()),
+            None => self.put_shared(rustix::stdio::stderr(), line.as_bytes()),
         }
     }
 
+    /// It is shared with others, so that it cannot be made non-blocking. A pipe that polls writable takes LINE bytes, unless another process is faster: so each write to
+    /// one says that it is not to wait. A file might then refuse what it has room for.
+    fn put_shared(&self, fd: BorrowedFd<'_>, line: &[u8]) -> bool {
+        let pipe = fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
+        can_take_a_line(fd) && self.put_by(line, || if pipe { write_now(fd, line) } else { write(fd, line) })
+    }
+
     fn put(&self, fd: BorrowedFd<'_>, line: &[u8]) -> bool {
+        self.put_by(line, || write(fd, line))
+    }
+
+    fn put_by(&self, line: &[u8], write: impl Fn() -> rustix::io::Result<usize>) -> bool {
         loop {
-            match rustix::io::write(fd, line) {
+            match write() {
                 Ok(n) => {
                     // The disk became full in the middle. What is there stays, and the next line begins on one of its own.
                     self.torn.set(n < line.len());
@@ -190,6 +201,15 @@ fn open_file(path: &Path) -> Result<OwnedFd> {
         path: path.to_owned(),
         source: error.into(),
     })
+}
+
+/// Writes without waiting, whatever the descriptor says; a kernel that cannot (an old one) may wait.
+fn write_now(fd: BorrowedFd<'_>, line: &[u8]) -> rustix::io::Result<usize> {
+    // No place of its own: at the end, as `write`.
+    match pwritev2(fd, &[IoSlice::new(line)], u64::MAX, ReadWriteFlags::NOWAIT) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => write(fd, line),
+        written => written,
+    }
 }
 
 fn can_take_a_line(fd: BorrowedFd<'_>) -> bool {

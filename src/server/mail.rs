@@ -135,6 +135,8 @@ impl Mail {
                 worker.complain(format_args!("pipe_message from process {from}: {why}"));
             }
             drop(under_way);
+            // As in `obey`.
+            tokio::task::consume_budget().await;
         }
         // With it the slot is free for the successor.
         *held = None;

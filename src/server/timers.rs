@@ -54,16 +54,20 @@ impl Timers {
         let payload = self.next.replace(self.next.get() + 1);
         // First the closure: the timer may be due as soon as it is there.
         self.closures.borrow_mut().insert(payload, closure);
-        add(&self.heap, payload).inspect_err(|_| {
-            self.closures.borrow_mut().remove(&payload);
-        })
+        add(&self.heap, payload).inspect_err(|_| self.forget(payload))
+    }
+
+    fn forget(&self, payload: u64) {
+        let gone = self.closures.borrow_mut().remove(&payload);
+        // Only now, for what it held may end other timers as it goes.
+        drop(gone);
     }
 
     pub(super) fn clear(&self, id: TimerId) -> Result<bool> {
         let payload = self.heap.info(id).map(|info| info.payload);
         let cleared = self.heap.clear(id)?;
         if let Some(payload) = payload.filter(|_| cleared) {
-            self.closures.borrow_mut().remove(&payload);
+            self.forget(payload);
         }
         Ok(cleared)
     }
@@ -107,6 +111,16 @@ impl Timers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::rc::Rc;
+
+    /// Ends another timer when it goes.
+    struct Guard(Rc<Timers>, TimerId);
+
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            assert!(self.0.clear(self.1).unwrap());
+        }
+    }
 
     #[test]
     fn what_the_one_before_had_set_is_nobody_s_to_run() {
@@ -117,5 +131,30 @@ mod tests {
         before.after(Duration::from_secs(3600), async || Ok(())).unwrap();
         assert_eq!(before.len(), 2);
         assert_eq!(Timers::new(heap).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn what_a_closure_held_may_end_other_timers_when_it_goes() {
+        let timers = Rc::new(Timers::new(Timer::new(4).unwrap()).unwrap());
+        let (long, quiet) = (Duration::from_secs(60), || async { Ok(()) });
+        let other = timers.after(long, quiet).unwrap();
+        let guard = Guard(timers.clone(), other);
+        let id = timers
+            .after(long, move || {
+                drop(guard);
+                async { Ok(()) }
+            })
+            .unwrap();
+        assert!(timers.clear(id).unwrap());
+        assert_eq!((timers.len(), timers.closures.borrow().len()), (0, 0));
+        // The same of one for which there is no room.
+        let all: Vec<_> = (0..4).map(|_| timers.after(long, quiet).unwrap()).collect();
+        let guard = Guard(timers.clone(), all[0]);
+        let refused = timers.tick(long, move || {
+            let _ = &guard;
+            async { Ok(()) }
+        });
+        assert!(refused.is_err());
+        assert_eq!((timers.len(), timers.closures.borrow().len()), (3, 3));
     }
 }

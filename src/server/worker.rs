@@ -178,7 +178,8 @@ impl Worker {
         });
     }
 
-    /// Submits a task of up to 256 MiB, waiting for room: in the queue, and while 256 tasks of this process have no answer yet. What comes of it is told to `finish`.
+    /// Submits a task of up to 256 MiB, waiting for room: in the queue, and while 256 tasks of this process have no answer yet. What comes of it is told to `finish`, of
+    /// one after the other: one that submits more than one inside it may wait for ever for room that only its own end makes. Spawn it there, or try.
     ///
     /// # Errors
     /// [`Error::NoTaskWorkers`]; [`Error::TooLong`]; [`Error::System`].

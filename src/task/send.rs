@@ -10,11 +10,14 @@ use super::TaskId;
 use super::desk::{Desk, INLINE, Outcome, ticket, unhurried};
 use super::outstanding::Outstanding;
 use super::told::{HEAD, Told};
+use crate::process::bell::Bell;
 use crate::process::roll::Tenancy;
 use crate::process::vault::NO_ACCOUNT;
 use crate::robust::{Patience, SLICE};
 use crate::sync::clock;
 use crate::{Error, Lease, Notifier, Result};
+
+const SLICE_LONG: Duration = Duration::from_nanos(SLICE);
 
 /// What came of a task: its result, [`Error::TaskFailed`] or [`Error::TaskLost`].
 #[derive(Debug)]
@@ -57,26 +60,53 @@ impl std::fmt::Debug for Sender {
     }
 }
 
+/// What there is none of, where a task is refused for want of room. Each attempt gives back what it had before it met that, and rings for it; so to wait for
+/// anything else would be to hear oneself, and to try again at once and for ever.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lack {
+    /// Records; or the sender has too many answers to come.
+    Record,
+    Locker,
+    /// Somebody was stopped in the middle of the queue, or has its oldest ticket in hand: nobody rings when that is over.
+    Ticket,
+}
+
 impl Desk {
+    /// Where those wait who lack it.
+    fn bell(&self, lack: Lack) -> Option<&Bell> {
+        match lack {
+            Lack::Record => Some(&self.room),
+            Lack::Locker => Some(self.payloads.bell()),
+            Lack::Ticket => None,
+        }
+    }
+
     /// Puts a task into the queue, or leaves nothing.
-    fn offer(&self, id: TaskId, data: &[u8], quiet: bool) -> Result<()> {
-        let large = data.len() > INLINE;
-        let deposit = large.then(|| self.payloads.deposit(NO_ACCOUNT, data)).transpose()?;
+    fn offer(&self, id: TaskId, data: &[u8], quiet: bool, lack: &mut Lack) -> Result<()> {
         let (n, filling) = self.claim()?;
         let record = self.record(n);
         record.begin(id, quiet);
-        match deposit {
-            Some(deposit) => {
-                // First written down, then sent: whoever finds this record dead frees the locker with it.
-                record.set_large_payload(deposit.ticket());
-                deposit.sent();
+        if data.len() > INLINE {
+            *lack = Lack::Locker;
+            match self.payloads.deposit(NO_ACCOUNT, data) {
+                Ok(deposit) => {
+                    // First written down, then sent: whoever finds this record dead frees the locker with it.
+                    record.set_large_payload(deposit.ticket());
+                    deposit.sent();
+                }
+                Err(error) => {
+                    self.release(n, filling);
+                    return Err(error);
+                }
             }
-            None => record.set_small_payload(self.payload_bytes(n), data),
+        } else {
+            record.set_small_payload(self.payload_bytes(n), data);
         }
+        *lack = Lack::Ticket;
         if let Err(error) = self.tickets.try_push(&ticket(n, filling.generation())) {
             self.release(n, filling);
             return Err(match error {
-                Error::Full { .. } => Error::Full { capacity: self.len() },
+                Error::Full { .. } | Error::Timeout { .. } => Error::Full { capacity: self.len() },
                 other => other,
             });
         }
@@ -121,9 +151,10 @@ impl Sender {
         books.out.len() + books.come.len()
     }
 
-    /// [`Error::Timeout`]: somebody was stopped in the middle of the queue, and nothing can be put there now.
-    fn offer(&self, data: &[u8], want: &mut Option<Want>) -> Result<TaskId> {
+    /// [`Error::Full`]: for want of what `lack` says.
+    fn offer(&self, data: &[u8], want: &mut Option<Want>, lack: &mut Lack) -> Result<TaskId> {
         self.must_be_mine()?;
+        *lack = Lack::Record;
         if data.len() > self.desk.payloads.bytes().max(INLINE) {
             return Err(Error::TooLong { len: data.len(), max: self.desk.payloads.bytes().max(INLINE) });
         }
@@ -140,7 +171,7 @@ impl Sender {
             }
             id
         };
-        match self.desk.offer(id, data, quiet) {
+        match self.desk.offer(id, data, quiet, lack) {
             Ok(()) => Ok(id),
             Err(error) => {
                 *want = self.books().out.remove(&id.sequence);
@@ -155,15 +186,7 @@ impl Sender {
     /// [`Error::Full`] when the queue has no room, or for a large payload none is left, or too many answers are outstanding; [`Error::TooLong`];
     /// [`Error::WrongProcess`]; [`Error::System`].
     pub fn try_submit(&self, data: &[u8]) -> Result<TaskId> {
-        self.stuck_is_full(self.offer(data, &mut Some(Want::Anybody)))
-    }
-
-    /// To one who waits for nothing they are the same.
-    fn stuck_is_full(&self, offered: Result<TaskId>) -> Result<TaskId> {
-        offered.map_err(|error| match error {
-            Error::Timeout { .. } => Error::Full { capacity: self.desk.len() },
-            other => other,
-        })
+        self.offer(data, &mut Some(Want::Anybody), &mut Lack::Record)
     }
 
     /// Submits a task whose sender wants no answer, if there is room.
@@ -171,7 +194,7 @@ impl Sender {
     /// # Errors
     /// As [`try_submit`](Sender::try_submit).
     pub fn try_submit_quietly(&self, data: &[u8]) -> Result<TaskId> {
-        self.stuck_is_full(self.offer(data, &mut None))
+        self.offer(data, &mut None, &mut Lack::Record)
     }
 
     /// Submits a task, waiting for room for at most `timeout`; answers that come meanwhile are kept for [`recv`](Sender::recv).
@@ -180,13 +203,15 @@ impl Sender {
     /// [`Error::Timeout`]; [`Error::Full`] when only the caller can make room, by receiving answers; as [`try_submit`](Sender::try_submit).
     pub fn submit_timeout(&self, data: &[u8], timeout: Duration) -> Result<TaskId> {
         let patience = Patience::lasting(timeout);
-        let bell = if data.len() > INLINE { self.desk.payloads.bell() } else { &self.desk.room };
+        let (mut lack, mut want) = (Lack::Record, Some(Want::Anybody));
         loop {
-            bell.arm();
-            match self.try_submit(data) {
+            // Before the attempt, so that none is lost between it and the wait.
+            let (expected, bell) = (lack, self.desk.bell(lack));
+            bell.inspect(|bell| bell.arm());
+            match self.offer(data, &mut want, &mut lack) {
                 Err(Error::Full { .. }) => {}
                 done => {
-                    bell.arm(); // others may be asleep
+                    bell.inspect(|bell| bell.arm()); // others may be asleep
                     return done;
                 }
             }
@@ -195,7 +220,11 @@ impl Sender {
                 return Err(Error::Full { capacity: self.desk.size.unanswered });
             }
             patience.check()?;
-            bell.wait(patience)?;
+            match bell {
+                _ if lack != expected => {}
+                Some(bell) => bell.wait(patience)?,
+                None => std::thread::sleep(Duration::from_millis(1)),
+            }
         }
     }
 
@@ -217,32 +246,28 @@ impl Sender {
     }
 
     pub(super) async fn submit_for(&self, data: &[u8], mut want: Option<Want>) -> Result<TaskId> {
-        let large = data.len() > INLINE;
-        let bell = if large { self.desk.payloads.bell() } else { &self.desk.room };
-        let mut waited = false;
+        let (mut lack, mut armed) = (Lack::Record, None::<(Lack, &Bell)>);
         loop {
-            match self.offer(data, &mut want) {
+            match self.offer(data, &mut want, &mut lack) {
                 Err(Error::Full { .. }) => {}
-                // The record that was taken for it is given back, which rings: so to listen would be to try again at once, and for ever, for each try holds the thread.
-                Err(Error::Timeout { .. }) => {
-                    tokio::time::sleep(Duration::from_nanos(SLICE)).await;
-                    continue;
-                }
                 done => {
-                    if waited {
-                        bell.arm(); // others may be asleep
-                    }
+                    armed.inspect(|(_, bell)| bell.arm()); // others may be asleep
                     return done;
                 }
             }
+            let Some(bell) = self.desk.bell(lack) else {
+                tokio::time::sleep(SLICE_LONG).await;
+                continue;
+            };
             // Answers make room as well, where too many are outstanding.
-            if std::mem::replace(&mut waited, true) {
+            if armed.is_some_and(|(expected, _)| expected == lack) {
                 tokio::select! {
                     heard = bell.listen() => heard?,
                     answer = self.answers()?.recv_lease() => self.book(answer?)?,
                 }
             }
             bell.arm();
+            armed = Some((lack, bell));
         }
     }
 

@@ -127,7 +127,7 @@ impl TaskWorker {
             // There may be more: the next call looks again.
             Some((n, state)) => {
                 self.looked.set(0);
-                self.open(n, state)
+                self.open(self.in_hand(n, state))
             }
             None => {
                 self.looked.set(clock::now());
@@ -157,16 +157,22 @@ impl TaskWorker {
             taken = self.desk.exchange(n, seen, mine).then_some(mine);
         }
         // From here on a death leaves it running, in the hands of the dead; the ticket, which comes back, is passed over.
-        let task = taken.map(|mine| self.open(n, mine)).transpose()?;
+        let task = taken.map(|mine| self.in_hand(n, mine));
+        // Before a large payload is read: who was stopped in that would keep the room of all tickets that come later.
         lease.ack()?;
-        Ok(task.flatten())
+        task.map_or(Ok(None), |task| self.open(task))
     }
 
-    /// A task that is in this thread's hands, with its payload; None for one that has lost it, whose sender is told.
-    fn open(&self, n: usize, state: State) -> Result<Option<Task>> {
-        let (desk, record) = (&self.desk, self.desk.record(n));
-        let (id, not_send) = (record.id(), PhantomData);
-        let mut task = Task { desk: desk.clone(), n, state, id, data: Vec::new(), done: false, not_send };
+    /// A task that is in this thread's hands, without its payload.
+    fn in_hand(&self, n: usize, state: State) -> Task {
+        let (desk, id) = (self.desk.clone(), self.desk.record(n).id());
+        Task { desk, n, state, id, data: Vec::new(), done: false, not_send: PhantomData }
+    }
+
+    /// The same with it; None for one that has lost it, whose sender is told.
+    fn open(&self, mut task: Task) -> Result<Option<Task>> {
+        let (desk, n) = (&self.desk, task.n);
+        let record = desk.record(n);
         let ticket = record.payload();
         if ticket.is_none() {
             task.data = record.small_payload(desk.payload_bytes(n));

@@ -375,6 +375,12 @@ impl Handler for UnderTest {
 
     async fn connect(&self, _: &Worker, conn: &Conn) -> Result<()> {
         tell(format_args!("connect {}", conn.id()));
+        if self.fault == "greets" {
+            // More than is kept of a connection, and before it is read.
+            for piece in [vec![b'x'; 3000], vec![b'y'; 3000], b"\n".to_vec()] {
+                conn.send(piece).await?;
+            }
+        }
         self.fails_at("connect")
     }
     async fn receive(&self, worker: &Worker, conn: &Conn, data: Bytes) -> Result<()> {
@@ -414,6 +420,9 @@ impl Handler for UnderTest {
         if let Some(wait) = rest.strip_prefix("wait:") {
             tell("message waits");
             tokio::time::sleep(millis(Some(wait))).await;
+        }
+        if let Some(wait) = rest.strip_prefix("block:") {
+            std::thread::sleep(millis(Some(wait)));
         }
         tell(format_args!("message {} {from} {head} {}", worker.id(), rest.len()));
         if head == "said shared" {

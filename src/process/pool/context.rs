@@ -140,7 +140,7 @@ impl Context {
     /// [`Error::Full`], and as [`send`](Context::send).
     pub fn try_send(&self, to: usize, message: &[u8]) -> Result<()> {
         let mailbox = self.shared.mail.mailbox(to)?;
-        mailbox.try_push(&self.shared.mail.pack(self.id, message)?)?;
+        mailbox.push_now(&self.shared.mail.pack(self.id, message)?)?;
         self.shared.tally.sent(self.id);
         Ok(())
     }
@@ -185,7 +185,11 @@ impl Context {
     /// # Errors
     /// As [`recv`](Context::recv).
     pub fn try_recv(&self) -> Result<Option<Message>> {
-        Ok(self.mailbox()?.try_pop()?.map(|bytes| self.received(bytes)))
+        match self.mailbox()?.try_pop() {
+            // The worker before this one was stopped in the middle of it: nothing can be had now.
+            Err(Error::Timeout { .. }) => Ok(None),
+            popped => Ok(popped?.map(|bytes| self.received(bytes))),
+        }
     }
 
     fn mailbox(&self) -> Result<&Channel> {

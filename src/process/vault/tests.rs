@@ -87,3 +87,32 @@ fn who_waits_for_room_is_told() {
         vault.bell().wait(Patience::Endless).unwrap();
     }
 }
+
+#[test]
+fn who_was_stopped_at_the_door_keeps_a_thread_for_a_moment_only() {
+    let vault = Vault::new(2, 100).unwrap();
+    let quickest = std::thread::scope(|scope| {
+        let (inner, (held, holds), (done, over)) =
+            (&*vault.inner, std::sync::mpsc::channel(), std::sync::mpsc::channel::<()>());
+        scope.spawn(move || {
+            let lock = inner.door.lock.acquire(inner.key, "vault", Patience::Endless).unwrap();
+            held.send(()).unwrap();
+            let _ = over.recv();
+            inner.door.lock.release(lock);
+        });
+        holds.recv().unwrap();
+        let refused = || {
+            let began = std::time::Instant::now();
+            assert!(matches!(vault.deposit(NO_ACCOUNT, b"x"), Err(Error::Full { .. })));
+            began.elapsed()
+        };
+        let quickest = (0..5).map(|_| refused()).min().unwrap();
+        drop(done);
+        quickest
+    });
+    assert!(
+        quickest < Duration::from_millis(15),
+        "{quickest:?}, and each of those who wait in an event loop takes as long"
+    );
+    drop(vault.deposit(NO_ACCOUNT, b"x").unwrap());
+}

@@ -41,6 +41,9 @@ pub(super) struct Marks {
     pub(super) patience: Option<Duration>,
 }
 
+/// What one that waits behind counts at least, for it takes about as much, however few bytes it has.
+const PIECE: usize = 512;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
     Open,
@@ -58,7 +61,7 @@ struct Inner {
     queue: RefCell<VecDeque<Bytes>>,
     /// Bytes in the queue.
     waiting: Cell<usize>,
-    /// Bytes that other processes sent, and that wait for room in it.
+    /// Bytes that other processes sent, and that wait for room in it; each piece as at least [`PIECE`].
     behind: Cell<usize>,
     /// The upper mark was reached, and the lower one not since.
     full: Cell<bool>,
@@ -185,7 +188,7 @@ impl Conn {
         if !matches!(sent, Err(Error::Full { .. })) {
             return sent;
         }
-        let (len, behind) = (data.len(), inner.behind.get());
+        let (len, behind) = (data.len().max(PIECE), inner.behind.get());
         if behind + len > inner.marks.most {
             return Err(Error::Full { capacity: inner.marks.most });
         }

@@ -38,13 +38,13 @@ pub(in crate::server) async fn serve(
     let failed = |what: &str, why: String| {
         worker.complain(format_args!("{what} of connection {} ({}): {why}", conn.id(), conn.peer()))
     };
-    let connected = worker.call(guarded(calls.connect(worker, conn))).await;
-    if let Err(why) = connected {
-        failed("connect", why);
-        conn.close();
-    }
     let (mut read, write) = split(stream);
     let reading = async {
+        // Here and not before: what it sends is written while it is under way, or there would never be room for more.
+        if let Err(why) = worker.call(guarded(calls.connect(worker, conn))).await {
+            failed("connect", why);
+            conn.close();
+        }
         let ended = read_all(&mut read, conn, worker, calls, manners).await;
         conn.close();
         ended.unwrap_or_else(|why| {

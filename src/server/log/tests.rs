@@ -164,3 +164,39 @@ fn a_pipe_that_nobody_reads_makes_nobody_wait() {
     }
     assert!(log.lost() > 0);
 }
+
+#[test]
+fn of_two_that_find_the_last_room_in_a_pipe_neither_waits() {
+    let (read, write) = rustix::pipe::pipe().unwrap();
+    rustix::fs::fcntl_setfl(&read, OFlags::NONBLOCK).unwrap();
+    rustix::pipe::fcntl_setpipe_size(&write, 4096).unwrap();
+    let take = || rustix::io::read(&read, &mut [0; LINE]);
+    let (both, done) = (std::sync::Barrier::new(2), std::sync::mpsc::channel());
+    let waited = std::thread::scope(|scope| {
+        for reads in [true, false] {
+            let (write, take, both, done) = (&write, &take, &both, done.0.clone());
+            scope.spawn(move || {
+                let log = Log::new(None, Level::Info).unwrap();
+                for _ in 0..1000 {
+                    both.wait();
+                    log.put_shared(write.as_fd(), &[b'x'; LINE]);
+                    both.wait();
+                    // Nobody else does.
+                    let _ = reads.then(take);
+                }
+                done.send(()).unwrap();
+            });
+        }
+        let ended = || done.1.recv_timeout(std::time::Duration::from_secs(5)).is_ok();
+        let ended = [ended(), ended()];
+        let waited = ended.contains(&false);
+        // So that the test ends, whoever waits.
+        let mut left = ended.iter().filter(|ended| !**ended).count();
+        while left > 0 {
+            let _ = take();
+            left -= usize::from(done.1.recv_timeout(std::time::Duration::from_millis(1)).is_ok());
+        }
+        waited
+    });
+    assert!(!waited, "for a reader");
+}
