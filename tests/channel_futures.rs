@@ -203,3 +203,26 @@ fn threads_that_share_a_runtime_are_all_told() {
     })
     .join();
 }
+
+/// How long the channel is when something else of the runtime runs for the first time, while `one` is awaited a thousand times.
+fn when_others_run<F: Future>(channel: &Channel, one: impl Fn() -> F) -> usize {
+    runtime().block_on(async {
+        let channel = channel.clone();
+        let other = tokio::spawn(async move { channel.len() });
+        for _ in 0..1000 {
+            one().await;
+        }
+        other.await.unwrap()
+    })
+}
+
+#[test]
+fn a_loop_over_a_channel_that_never_blocks_lets_others_run() {
+    let channel = Channel::new(1 << 16).unwrap();
+    let sent = when_others_run(&channel, async || channel.send(b"x").await.unwrap());
+    assert!((1..500).contains(&sent), "{sent} were sent first");
+    assert_eq!(channel.len(), 1000);
+    let left = when_others_run(&channel, async || channel.recv().await.unwrap());
+    assert!((501..1000).contains(&left), "{left} were left then");
+    assert!(channel.is_empty());
+}

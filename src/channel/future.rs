@@ -98,6 +98,9 @@ impl Channel {
             Err(Error::Timeout { .. }) => Ok(None),
             done => done,
         };
+        // A loop over a channel that always has something would let nothing else of its runtime run. Before anything is taken, so that nothing is lost with a
+        // future that is dropped here.
+        tokio::task::consume_budget().await;
         // Before any descriptor is made. Where there is nothing the look below says so, which one needs anyway.
         let hopeful = match awaited {
             Awaited::Message => self.ground.looks_filled(),
