@@ -164,7 +164,7 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "timer_that_was_ended_keeps_its_closure",
         file: "src/server/timers.rs",
-        find: "if let Some(payload) = payload.filter(|_| cleared) {\n            self.closures.borrow_mut().remove(&payload);\n        }",
+        find: "if let Some(payload) = payload.filter(|_| cleared) {\n            self.forget(payload);\n        }",
         replace: "",
         caught_by: &["serve_messages::timers_once_and_again_and_ended"],
     },
