@@ -230,8 +230,8 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "ticket_refused_record_stays",
         file: "src/task/send.rs",
-        find: "self.release(n, filling);\n            return Err(match error {\n                Error::Full { .. } | Error::Timeout { .. } => Error::Full { capacity: self.len() },\n                other => other,\n            });",
-        replace: "return Err(match error {\n                Error::Full { .. } | Error::Timeout { .. } => Error::Full { capacity: self.len() },\n                other => other,\n            });",
+        find: "self.release(n, filling);\n            return Err(match error {\n                Error::Full { .. } => Error::Full { capacity: self.len() },\n                other => other,\n            });",
+        replace: "return Err(match error {\n                Error::Full { .. } => Error::Full { capacity: self.len() },\n                other => other,\n            });",
         caught_by: &["tasks::who_is_stopped_in_the_middle_of_the_queue_starves_nobodys_loop"],
     },
     Mutant {

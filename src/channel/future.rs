@@ -19,7 +19,7 @@ use std::os::fd::AsFd;
 use std::sync::{Mutex, PoisonError};
 
 use super::{Channel, Lease};
-use crate::robust::SLICE;
+use crate::robust::{SLICE, unhurried};
 use crate::sync::ready::{PerRuntime, Watched};
 use crate::sync::{EventFd, alarm, clock};
 use crate::{Error, Result};
@@ -93,11 +93,8 @@ impl Channel {
     /// Tries, and waits for the eventfd, until there is an answer. In slices, as all who sleep here: what the dead have leased becomes ready without a
     /// signal, and one may have died between its push and the signal for it.
     async fn until<T>(&self, awaited: Awaited, attempt: impl Fn() -> Result<Option<T>>) -> Result<T> {
-        let attempt = || match attempt() {
-            // Somebody was stopped in the middle of the ring: that is waited for like anything else.
-            Err(Error::Timeout { .. }) => Ok(None),
-            done => done,
-        };
+        // Somebody was stopped in the middle of the ring: that is waited for like anything else.
+        let attempt = || unhurried(attempt());
         // A loop over a channel that always has something would let nothing else of its runtime run. Before anything is taken, so that nothing is lost with a
         // future that is dropped here.
         tokio::task::consume_budget().await;

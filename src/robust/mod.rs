@@ -67,5 +67,7 @@ pub(crate) use participant::{
 };
 #[doc(hidden)]
 pub use participant::{census, leave, sit};
+#[cfg(feature = "tokio")]
+pub(crate) use rest::unhurried;
 pub(crate) use rest::{Patience, Rest, SLICE, Slices, TURN, arm, at_once, disarm};
 pub(crate) use word::Tag;

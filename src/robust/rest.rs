@@ -58,6 +58,15 @@ pub(crate) fn at_once<T>(tried: Result<T>) -> Result<Option<T>> {
     }
 }
 
+/// The same for what waits at a lock for a moment, and there met one who was stopped: then nothing can be had now.
+#[cfg(feature = "tokio")]
+pub(crate) fn unhurried<T>(tried: Result<Option<T>>) -> Result<Option<T>> {
+    match tried {
+        Err(Error::Timeout { .. }) => Ok(None),
+        done => done,
+    }
+}
+
 /// One step of the turn.
 pub(crate) const TURN: u64 = 2;
 

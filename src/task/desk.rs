@@ -1,6 +1,7 @@
 //! What lies in shared memory, and the queue as one process has it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::TaskId;
 use super::state::{Phase, State, TRIES_MAX};
@@ -9,7 +10,7 @@ use crate::process::bell::Bell;
 use crate::process::bus::inboxes;
 use crate::process::roll::{Address, Roll};
 use crate::process::vault::{Ticket, Vault};
-use crate::robust::{me, prepare};
+use crate::robust::{SLICE, me, prepare};
 use crate::shm::{Kind, Pad, Place, Region, Row, load_bytes, shared, store_bytes, words_for};
 use crate::sync::{AtomicU64, Look, Ordering, fence};
 use crate::{Channel, Error, Result};
@@ -87,6 +88,9 @@ impl Default for TaskSize {
 
 /// Payloads and results up to so many bytes lie in the record.
 pub(super) const INLINE: usize = 1024;
+
+/// A slice, as channels and tokio take it.
+pub(super) const SLICE_LONG: Duration = Duration::from_nanos(SLICE);
 const WORDS: usize = words_for(INLINE);
 
 /// A task in the queue of tickets: its record, and which task of it. An empty one says: look for yourself.
@@ -244,14 +248,6 @@ impl Desk {
         if self.tickets.len() < LOOKS {
             let _ = self.tickets.try_push(&[]);
         }
-    }
-}
-
-/// Somebody was stopped, for longer than a call that waits for nothing allows for, in the middle of a channel: then nothing can be had of it now.
-pub(super) fn unhurried<T>(tried: Result<Option<T>>) -> Result<Option<T>> {
-    match tried {
-        Err(Error::Timeout { .. }) => Ok(None),
-        done => done,
     }
 }
 

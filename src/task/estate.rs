@@ -1,18 +1,14 @@
 //! Outcomes: where a result is put, how it gets to its sender; and what is taken up from the dead.
 
-use std::time::Duration;
-
-use super::desk::{Desk, Outcome, unhurried};
+use super::desk::{Desk, Outcome, SLICE_LONG};
 use super::state::{Phase, State};
 use super::told::Told;
 use crate::process::roll::Address;
 use crate::process::vault::{Deposit, Ticket};
-use crate::robust::{Patience, SLICE, me};
+use crate::robust::{Patience, me, unhurried};
 use crate::shm::load_bytes;
 use crate::sync::Look;
 use crate::{Error, Result};
-
-const SLICE_LONG: Duration = Duration::from_nanos(SLICE);
 
 impl Desk {
     /// A large result's locker; None when its sender went meanwhile.

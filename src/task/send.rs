@@ -7,17 +7,15 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
 use super::TaskId;
-use super::desk::{Desk, INLINE, Outcome, ticket, unhurried};
+use super::desk::{Desk, INLINE, Outcome, SLICE_LONG, ticket};
 use super::outstanding::Outstanding;
 use super::told::{HEAD, Told};
 use crate::process::bell::Bell;
 use crate::process::roll::Tenancy;
 use crate::process::vault::NO_ACCOUNT;
-use crate::robust::{Patience, SLICE};
+use crate::robust::{Patience, SLICE, unhurried};
 use crate::sync::clock;
 use crate::{Error, Lease, Notifier, Result};
-
-const SLICE_LONG: Duration = Duration::from_nanos(SLICE);
 
 /// What came of a task: its result, [`Error::TaskFailed`] or [`Error::TaskLost`].
 #[derive(Debug)]
@@ -103,10 +101,10 @@ impl Desk {
             record.set_small_payload(self.payload_bytes(n), data);
         }
         *lack = Lack::Ticket;
-        if let Err(error) = self.tickets.try_push(&ticket(n, filling.generation())) {
+        if let Err(error) = self.tickets.push_now(&ticket(n, filling.generation())) {
             self.release(n, filling);
             return Err(match error {
-                Error::Full { .. } | Error::Timeout { .. } => Error::Full { capacity: self.len() },
+                Error::Full { .. } => Error::Full { capacity: self.len() },
                 other => other,
             });
         }

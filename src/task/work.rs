@@ -6,14 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::TaskId;
-use super::desk::{Desk, INLINE, Outcome, of_ticket, unhurried};
+use super::desk::{Desk, INLINE, Outcome, SLICE_LONG, of_ticket};
 use super::state::{Phase, State};
-use crate::robust::{Patience, SLICE, me, seated};
+use crate::robust::{Patience, SLICE, me, seated, unhurried};
 use crate::shm::store_bytes;
 use crate::sync::{Ordering, clock};
 use crate::{Error, Lease, Result};
-
-const SLICE_LONG: Duration = Duration::from_nanos(SLICE);
 
 /// Takes tasks and runs them; see [`TaskQueue::worker`](super::TaskQueue::worker).
 pub struct TaskWorker {

@@ -6,7 +6,7 @@ use super::mail::{Mail, Message};
 use super::tally::PoolStats;
 use crate::process::crew::Post;
 use crate::process::word::{Mouth, What};
-use crate::robust::{Patience, SLICE};
+use crate::robust::{Patience, SLICE, unhurried};
 use crate::sync::clock;
 use crate::sys::child;
 use crate::sys::pidfd::wait_for_any;
@@ -185,11 +185,8 @@ impl Context {
     /// # Errors
     /// As [`recv`](Context::recv).
     pub fn try_recv(&self) -> Result<Option<Message>> {
-        match self.mailbox()?.try_pop() {
-            // The worker before this one was stopped in the middle of it: nothing can be had now.
-            Err(Error::Timeout { .. }) => Ok(None),
-            popped => Ok(popped?.map(|bytes| self.received(bytes))),
-        }
+        // The worker before this one may have been stopped in the middle of it.
+        Ok(unhurried(self.mailbox()?.try_pop())?.map(|bytes| self.received(bytes)))
     }
 
     fn mailbox(&self) -> Result<&Channel> {
