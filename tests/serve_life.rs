@@ -310,15 +310,21 @@ fn graces() {
     assert_eq!(server.log.count("still here"), 0);
 }
 
-fn held_by_tasks() {
+/// A server that is told to stop while a task runs that does not end; and the task's id.
+fn stopped_at_a_task(arguments: &[&str], task: &str, begun: &str) -> (Running, String) {
     let settings = [("workers", "1"), ("task_workers", "1"), ("stop_grace", "200ms")];
-    let mut server = Running::start(&settings, &[]);
+    let mut server = Running::start(&settings, arguments);
     let mut client = server.client();
-    let id = client.ask("task sleep 60000");
+    let id = client.ask(task);
     let id = id.strip_prefix("ok: ").expect("an id").to_owned();
-    server.told.next("asleep ");
+    server.told.next(begun);
     drop(client);
     server.signal(Signal::TERM);
+    (server, id)
+}
+
+fn held_by_tasks() {
+    let (mut server, id) = stopped_at_a_task(&[], "task sleep 60000", "asleep ");
     let log: Vec<_> = {
         assert_eq!(server.wait().code(), Some(0));
         server.log.until_the_end().to_vec()
@@ -331,13 +337,7 @@ fn held_by_tasks() {
     assert!(said.contains("] task worker 0 (pid "), "{said}");
     assert!(said.contains(&format!("of which one runs task {id}: killing it")), "{said}");
 
-    let mut server = Running::start(&settings, &["--async-tasks"]);
-    let mut client = server.client();
-    let id = client.ask("task await ever");
-    let id = id.strip_prefix("ok: ").expect("an id").to_owned();
-    server.told.next("awaiting ever ");
-    drop(client);
-    server.signal(Signal::TERM);
+    let (mut server, id) = stopped_at_a_task(&["--async-tasks"], "task await ever", "awaiting ever ");
     until("the task worker itself says it", || server.log.count(&format!("1 task that it runs ({id})")) == 1);
     assert_eq!(server.wait().code(), Some(0));
 }

@@ -210,8 +210,7 @@ fn extremes() {
 
 fn sources() {
     let folder = Scratch::new();
-    let file = format!("--config={}", folder.text("config"));
-    std::fs::write(folder.path("config"), "workers = 0\ntask_workers = 3\n").unwrap();
+    let file = folder.config("workers = 0\ntask_workers = 3\n");
     let said = refused(Running::by(&mut command(&[("workers", "1025")], &[TCP, &file])));
     assert_eq!(said, "the setting workers is 1025, allowed are 1..=1024");
     let server = Running::start(&[("workers", "1")], &[&file]);
@@ -221,7 +220,7 @@ fn sources() {
     let server = Running::start(&[], &["--base"]);
     assert_eq!(children(server.manager()).len(), 5);
     server.stop();
-    std::fs::write(folder.path("config"), "task_workers = 1\n").unwrap();
+    folder.config("task_workers = 1\n");
     let server = Running::start(&[("workers", "1")], &["--base", &file]);
     assert_eq!(children(server.manager()).len(), 2);
     server.stop();
@@ -245,15 +244,14 @@ fn promised() {
 
 fn mixed() {
     let folder = Scratch::new();
-    let file = format!("--config={}", folder.text("config"));
-    std::fs::write(folder.path("config"), "workers = 2\nmax_connections = 10\n").unwrap();
+    let file = folder.config("workers = 2\nmax_connections = 10\n");
     let mut server = Running::start(&[], &[&file]);
-    std::fs::write(folder.path("config"), "workers = 1\nmax_connections = 1\n").unwrap();
+    folder.config("workers = 1\nmax_connections = 1\n");
     server.signal(Signal::HUP);
     let line = server.log.next("nothing is reloaded");
     // The workers stay two, each of which has one connection at least.
     assert!(line.contains("the setting max_connections is 1, allowed are 2..="), "{line}");
-    std::fs::write(folder.path("config"), "workers = 1\nmax_connections = 2\n").unwrap();
+    folder.config("workers = 1\nmax_connections = 2\n");
     server.signal(Signal::HUP);
     assert!(server.log.next("needs a restart").contains("what changed in workers needs"));
     server.told.next("after_reload");

@@ -86,10 +86,9 @@ fn activated() {
 
 fn settings_last() {
     let folder = Scratch::new();
-    let file = format!("--config={}", folder.text("config"));
-    std::fs::write(folder.path("config"), "workers = 1\n").unwrap();
+    let file = folder.config("workers = 1\n");
     let mut server = Running::start(&[], &[&file]);
-    std::fs::write(folder.path("config"), "workers = 1\nheartbeat_idle_time = '50ms'\n").unwrap();
+    folder.config("workers = 1\nheartbeat_idle_time = '50ms'\n");
     server.signal(Signal::HUP);
     server.told.next("worker_stop ");
     send(server.manager(), Signal::KILL);

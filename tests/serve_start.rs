@@ -122,9 +122,9 @@ fn wrong_settings() {
     let folder = Scratch::new();
     let file = format!("--config={}", folder.text("config"));
     assert!(refused(&[], &[TCP, &file]).starts_with("the config file "));
-    std::fs::write(folder.path("config"), "workers = 2\nworkers = 3\n").unwrap();
+    folder.config("workers = 2\nworkers = 3\n");
     assert!(refused(&[], &[TCP, &file]).starts_with("the config is no TOML, line 2: "));
-    std::fs::write(folder.path("config"), "max_request = -1\n").unwrap();
+    folder.config("max_request = -1\n");
     assert_eq!(refused(&[], &[TCP, &file]), "the setting max_request is -1, allowed are 0..=4294967295");
 }
 
@@ -157,11 +157,10 @@ fn taken() {
 
 fn hup() {
     let folder = Scratch::new();
-    let file = format!("--config={}", folder.text("config"));
-    std::fs::write(folder.path("config"), "workers = 1\nheartbeat_idle_time = '10s'\n").unwrap();
+    let file = folder.config("workers = 1\nheartbeat_idle_time = '10s'\n");
     let mut server = Running::start(&[], &[&file]);
     let before = server.client().who().pid;
-    std::fs::write(folder.path("config"), "workers = 3\nheartbeat_idle_time = '50ms'\nstop_grace = '9s'\n").unwrap();
+    folder.config("workers = 3\nheartbeat_idle_time = '50ms'\nstop_grace = '9s'\n");
     server.signal(Signal::HUP);
     let line = server.log.next("needs a restart");
     assert!(
@@ -174,7 +173,7 @@ fn hup() {
     assert_ne!(client.who().pid, before);
     assert!(client.is_closed(), "after 50 ms");
     // Once more, to what it was.
-    std::fs::write(folder.path("config"), "workers = 1\nheartbeat_idle_time = '10s'\n").unwrap();
+    folder.config("workers = 1\nheartbeat_idle_time = '10s'\n");
     server.signal(Signal::HUP);
     server.told.next("worker_stop ");
     assert_eq!(server.log.count("needs a restart"), 1);
@@ -184,8 +183,7 @@ fn hup() {
 
 fn bad_hup() {
     let folder = Scratch::new();
-    let file = format!("--config={}", folder.text("config"));
-    std::fs::write(folder.path("config"), "workers = 1\n").unwrap();
+    let file = folder.config("workers = 1\n");
     let mut server = Running::start(&[], &[&file]);
     let before = server.client().who().pid;
     for (text, why) in [
@@ -193,7 +191,7 @@ fn bad_hup() {
         ("workers = ", "the config is no TOML, line 1"),
         ("nonsense = 1", "there is no setting nonsense"),
     ] {
-        std::fs::write(folder.path("config"), text).unwrap();
+        folder.config(text);
         server.signal(Signal::HUP);
         let line = server.log.next("nothing is reloaded");
         assert!(line.contains(why), "{line}");
@@ -288,8 +286,7 @@ fn notify() {
     let folder = Scratch::new();
     let told = Notified::at(&folder.path("notify"));
     let next = || told.next();
-    let file = format!("--config={}", folder.text("config"));
-    std::fs::write(folder.path("config"), "").unwrap();
+    let file = folder.config("");
     let mut starting: Command = command(&[("workers", "1"), ("task_workers", "1")], &[TCP, &file]);
     let mut server = Running::by(starting.env("NOTIFY_SOCKET", folder.path("notify")));
     let ready = next();
@@ -300,7 +297,7 @@ fn notify() {
         assert_eq!(next(), ready);
     }
     // Also of a reload that does not come about.
-    std::fs::write(folder.path("config"), "nonsense").unwrap();
+    folder.config("nonsense");
     server.signal(Signal::HUP);
     assert!(next().starts_with("RELOADING=1"));
     assert_eq!(next(), ready);

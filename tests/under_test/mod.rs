@@ -95,6 +95,12 @@ impl Scratch {
     pub(crate) fn text(&self, name: &str) -> String {
         self.path(name).to_str().expect("UTF-8").to_owned()
     }
+
+    /// Writes a file of settings, over the one before; the argument that names it.
+    pub(crate) fn config(&self, settings: &str) -> String {
+        std::fs::write(self.path("config"), settings).expect("a file of settings");
+        format!("--config={}", self.text("config"))
+    }
 }
 
 impl Drop for Scratch {
